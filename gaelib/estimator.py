@@ -1,0 +1,280 @@
+"""The scikit-learn face of a joint: validation, batches, seeds, devices and interruptions, in one place."""
+
+import numbers
+import warnings
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+from tqdm.auto import tqdm
+
+from .core import Exact, alternate, objective
+from .parallel import all_sum
+
+BATCH = 8192  # rows moved to the device at a time
+
+REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
+    ("sample(s)", "pass at least one row"),
+    ("feature(s)", "pass at least one column"),
+    ("features, but", "pass the columns that fit saw, or fit again"),
+    ("feature names", "pass the columns that fit saw, in their order"),
+    ("Expected 2D array", "pass one row per sample and one column per feature"),
+    ("dim", "flatten each sample to one row"),
+    ("omplex", "pass real numbers, for example the real and imaginary parts as columns"),
+    ("parse", "load the data as real arrays first"),
+    ("convert", "encode what is not a number, for example with OneHotEncoder"),
+)
+
+
+def is_batches(X):
+    """Whether X is a re-iterable of batches rather than one table of rows."""
+    if hasattr(X, "__next__"):
+        raise TypeError(
+            f"a {type(X).__name__} can be read only once and fitting reads the data many times: pass a list of "
+            "arrays, or an object whose __iter__ starts afresh"
+        )
+    if isinstance(X, (list, tuple)):
+        return len(X) > 0 and all(getattr(part, "ndim", 0) == 2 for part in X)
+    return hasattr(X, "__iter__") and not any(
+        hasattr(X, name) for name in ("shape", "__array__", "__dataframe__")
+    )
+
+
+class Rows:
+    """Validated data as re-iterable batches: tensors (n_b, D) on one device.
+
+    ``kind`` is what the caller passed (NumPy or torch, device and dtype), so that answers can be given alike.
+    """
+
+    def __init__(self, X, estimator, reset):
+        self.estimator, self.streamed = estimator, is_batches(X)
+        self.X = X if self.streamed else self._table(X, reset)
+        first = next(iter(X), None) if self.streamed else self.X
+        if first is None:
+            raise ValueError("got 0 batches: pass at least one array of rows")
+        first = self._table(first, reset) if self.streamed else first
+        self.kind = first[:1] if torch.is_tensor(first) else None
+        self.device = pick_device(estimator.device, self.kind)
+        self.dtype = torch.float32 if str(first.dtype)[-2:] in ("32", "16") else torch.float64
+        self.width = first.shape[1]
+        self.n = len(self.X) if not self.streamed else sum(len(part) for part in X)
+
+    def _table(self, X, reset):
+        """One table of rows, refused before any work if it cannot be used."""
+        name = type(self.estimator).__name__
+        try:
+            if torch.is_tensor(X):  # only its form is checked here: the data may live on another device
+                if X.is_complex():
+                    raise ValueError(f"Complex data not supported by {name}, got {X.dtype}")
+                validate_data(self.estimator, np.broadcast_to(np.float32(0), X.shape), reset=reset)
+                X = X.detach() if X.is_floating_point() else X.detach().double()
+            else:
+                dtype = [np.float64, np.float32]
+                X = validate_data(self.estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
+        except (ValueError, TypeError) as error:
+            remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
+            raise type(error)(f"{error}" + (f": {remedy}" if remedy else "")) from None
+        for start in range(0, len(X), BATCH):
+            part = (
+                torch.as_tensor(np.array(X[start : start + BATCH]))
+                if not torch.is_tensor(X)
+                else X[start : start + BATCH]
+            )
+            bad = (~part.isfinite()).nonzero()
+            if len(bad):
+                row, column = bad[0].tolist()
+                raise ValueError(
+                    f"Input X contains NaN or infinity: {name} found the first of them at row {start + row}, column "
+                    f"{column} (value {float(part[row, column])}): drop or fill those entries, for example with SimpleImputer"
+                )
+        return X
+
+    def __len__(self):
+        return self.n
+
+    def __iter__(self):
+        if self.streamed:
+            for part in self.X:
+                yield self._tensor(self._table(part, reset=False))
+        else:
+            for start in range(0, len(self.X), BATCH):
+                yield self._tensor(self.X[start : start + BATCH])
+
+    def _tensor(self, part):
+        part = (
+            part if torch.is_tensor(part) else torch.from_numpy(np.array(part))
+        )  # a copy: memmaps are read-only
+        return part.to(self.device, self.dtype)
+
+    def take(self, index):
+        """Rows by their number in this process's data: (len(index), D)."""
+        if not self.streamed:
+            return self._tensor(
+                self.X[index.to(self.kind.device) if self.kind is not None else index.numpy()]
+            )
+        rows, start = torch.empty(len(index), self.width, dtype=self.dtype, device=self.device), 0
+        for part in self:
+            here = (index >= start) & (index < start + len(part))
+            rows[here.to(self.device)] = part[(index[here] - start).to(self.device)]
+            start += len(part)
+        return rows
+
+    def like(self, value):
+        """A tensor as the caller's kind: NumPy, or torch on the caller's device."""
+        return value.cpu().numpy() if self.kind is None else value.to(self.kind.device)
+
+    def map(self, f):
+        """``f`` of every batch, put together again as the caller's kind."""
+        with torch.no_grad():
+            return self.like(torch.cat([f(x) for x in self]))
+
+
+def pick_device(device, kind=None):
+    """The torch device named by ``"auto"`` (the data's own GPU, else CUDA, else the CPU) or by its torch name."""
+    if device != "auto":
+        try:
+            device = torch.device(device)
+            torch.empty(0, device=device)
+            return device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ValueError(
+                f"device={device!r} is not to be had here ({str(error).splitlines()[0]}): use 'auto' or 'cpu'"
+            ) from None
+    if kind is not None and kind.device.type != "cpu":
+        return kind.device
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def draw_seed(random_state):
+    """A seed for a local torch.Generator, from None, an int, a RandomState or a Generator; nothing global is touched."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, numbers.Integral):
+        if random_state < 0:
+            raise ValueError(f"random_state={random_state} is below 0: pass a non-negative integer")
+        return int(random_state)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    raise ValueError(
+        f"random_state={random_state!r} is no seed: pass None, an integer, a RandomState or a Generator"
+    )
+
+
+def need_integer(name, value, at_least=1):
+    """Refuse a hyperparameter that is not an integer of at least so much."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < at_least:
+        raise ValueError(
+            f"{name}={value!r} must be an integer of at least {at_least}: pass {name}={at_least} or more"
+        )
+
+
+class Estimator(TransformerMixin, BaseEstimator):
+    """What every model's scikit-learn face shares.  It holds a `Joint` as ``joint_``; it is not one.
+
+    A subclass stores its hyperparameters in ``__init__`` (``n_init``, ``max_iter``, ``tol``, ``random_state``,
+    ``device`` and ``verbose`` among them) and defines
+
+    - ``_check(n, width)``: refuse what cannot work, before any work
+    - ``_start(data, generator) -> Joint``
+    - ``_finish(data)``: the fitted attributes beyond ``joint_``, ``history_`` and ``n_iter_``
+    """
+
+    infer = Exact()
+
+    def fit(self, X, y=None):
+        """Learn from X.
+
+        Parameters
+        ----------
+        X : array, memmap, DataFrame or tensor (n, D), or a re-iterable of such batches
+            Under ``torchrun``, this process's shard.  Sparse input is refused.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For hyperparameters or data that cannot work, before any work.
+        FloatingPointError
+            At the first non-finite objective, naming the step.
+        """
+        data = Rows(X, self, reset=True)
+        need_integer("n_init", self.n_init)
+        need_integer("max_iter", self.max_iter)
+        if not (isinstance(self.tol, numbers.Real) and self.tol >= 0):
+            raise ValueError(f"tol={self.tol!r} must be a number of at least 0: pass tol=0 to run to the end")
+        self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
+        generator = torch.Generator().manual_seed(draw_seed(self.random_state))
+        best, joint, history = None, None, []
+        try:
+            for _ in range(self._starts()):
+                joint, history = self._start(data, generator), []
+                self._learn(joint, data, history)
+                if best is None or history[-1] > best[1][-1]:
+                    best = joint, history
+        except KeyboardInterrupt:  # keep the best so far, then let the caller know
+            if best or history:
+                self._keep(data, *(best or (joint, history)))
+            raise
+        self._keep(data, *best)
+        history = self.history_
+        if len(history) == self.max_iter and (
+            len(history) == 1 or history[-1] - history[-2] > self.tol * abs(history[-2])
+        ):
+            warnings.warn(
+                f"{type(self).__name__} stopped after max_iter={self.max_iter} steps while the objective still rose: "
+                "raise max_iter or tol",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _learn(self, joint, data, history):
+        """Move the joint's parameters; append the objective of every step to ``history``."""
+        with tqdm(total=self.max_iter, disable=None if self.verbose else True, leave=False) as bar:
+
+            def on_step(step, value):
+                history.append(value)
+                bar.update()
+
+            alternate(joint, data, self.infer, self.max_iter, self.tol, all_sum, on_step)
+
+    def _starts(self):
+        return self.n_init
+
+    def _keep(self, data, joint, history):
+        self.joint_, self.history_, self.n_iter_ = joint, list(history), len(history)
+        self._finish(data)
+
+    def _open(self, X):
+        """X as batches for a fitted estimator."""
+        check_is_fitted(self)
+        data = Rows(X, self, reset=False)
+        self.joint_.to(data.device)
+        data.dtype = self.joint_.means.dtype
+        return data
+
+    def _codes(self, Z, width):
+        """Codes (n, width) as a tensor like the joint's parameters, or a refusal with both numbers."""
+        check_is_fitted(self)
+        codes = Z if torch.is_tensor(Z) else torch.as_tensor(np.asarray(Z))
+        if codes.ndim != 2 or codes.shape[1] != width:
+            raise ValueError(
+                f"{type(self).__name__} decodes codes of shape (n, {width}), got {tuple(codes.shape)}: pass what transform returns"
+            )
+        return codes.to(self.joint_.means)
+
+    def score_samples(self, X):
+        """The objective of each sample, ``max_z log q_w(z) + log q_r(x|z)``: (n, D) -> (n,), nats."""
+        return self._open(X).map(lambda x: objective(self.joint_, x, self.infer))
+
+    def score(self, X, y=None):
+        """The mean of `score_samples`: nats per sample; higher is better."""
+        return float(self.score_samples(X).mean())

@@ -1,0 +1,206 @@
+"""Points and flats: finding the nearest one, choosing where to start, and the joint built on them.
+
+A flat is a point mu_k and an orthonormal basis W_k of p directions; with p = 0 it is the point alone.  The
+code is k, or (k, u) with x ~ mu_k + W_k u.  K points are k-means, one flat is PCA (LGAE), K flats are LLGAE.
+"""
+
+import math
+
+import torch
+
+from .core import Joint
+from .noise import gaussian
+from .parallel import all_sum, rank_and_size
+
+ENTRIES = 2**22  # of one table of rows x flats: bounds the memory whatever the number of rows
+
+
+def squared_distances(x, means, bases=None):
+    """Squared distance of every row to every flat: one matrix product, (n, D) -> (n, K).
+
+    ``||x - mu||^2 - ||W^T (x - mu)||^2``, expanded after all points are moved to the middle of the means, so
+    that data far from the origin lose no digits.
+
+    Parameters
+    ----------
+    x : tensor (n, D)
+    means : tensor (K, D)
+    bases : tensor (K, D, p), optional
+        Orthonormal columns.
+    """
+    middle = means.mean(0)
+    x, means = x - middle, means - middle
+    squares = torch.addmm(means.square().sum(1), x, means.T, alpha=-2) + x.square().sum(1, keepdim=True)
+    if bases is not None:
+        K, D, p = bases.shape
+        inside = (x @ bases.transpose(0, 1).reshape(D, K * p)).view(-1, K, p)
+        squares = squares - (inside - torch.einsum("kd,kdp->kp", means, bases)).square().sum(2)
+    return squares.clamp_(min=0)
+
+
+def nearest(x, means, bases=None):
+    """The nearest flat of every row, the first of equals: (n, D) -> (n,) int64.  In chunks of bounded memory."""
+    width = len(means) * (1 if bases is None else bases.shape[2])
+    rows = max(1, ENTRIES // width)
+    return torch.cat([squared_distances(part, means, bases).argmin(1) for part in x.split(rows)])
+
+
+def spread_rows(data, count, generator):
+    """k-means++: rows of the data, each drawn in proportion to its squared distance to those before it.
+
+    Every draw proposes ``2 + log(count)`` rows and keeps the one that leaves the least total distance (Arthur
+    and Vassilvitskii's greedy variant).  Rows are drawn by their global number, so that one process, many
+    batches and many processes start alike.
+
+    Parameters
+    ----------
+    data : re-iterable of tensors (n_b, D), with ``take(index) -> (len(index), D)``
+    count : int
+    generator : torch.Generator
+        On the CPU; the same seed in every process.
+
+    Returns
+    -------
+    tensor (count, D), in the data's dtype and on its device
+    """
+    trials = 2 + int(math.log(count))
+    closest = torch.cat([torch.ones(len(x), dtype=torch.float64) for x in data])
+    chosen = draw_rows(data, closest, 1, generator)
+    closest = _closer(data, chosen, closest * math.inf)[:, 0]
+    while len(chosen) < count:
+        proposed = draw_rows(data, closest, trials, generator)
+        closer = _closer(data, proposed, closest)
+        best = int(all_sum({"left": closer.sum(0)})["left"].argmin())
+        chosen, closest = torch.cat([chosen, proposed[best : best + 1]]), closer[:, best]
+    return chosen
+
+
+def _closer(data, rows, closest):
+    """(n, len(rows)): the distance to the closest chosen row, if each of ``rows`` were chosen too."""
+    squares = torch.cat([squared_distances(x, rows).to("cpu", torch.float64) for x in data])
+    return torch.minimum(squares, closest[:, None])
+
+
+def draw_rows(data, weights, count, generator):
+    """``count`` rows drawn in proportion to ``weights`` (this process's (n,), float64), over all processes."""
+    rank, size = rank_and_size()
+    shares = torch.zeros(size, dtype=torch.float64)
+    shares[rank] = weights.sum()
+    shares = all_sum({"shares": shares})["shares"]
+    if shares.sum() == 0:  # fewer distinct rows than asked for: any row is as good as another
+        return draw_rows(data, torch.ones_like(weights), count, generator)
+    places = torch.rand(count, generator=generator, dtype=torch.float64) * shares.sum()
+    places = places - shares[:rank].sum()
+    here = (places >= 0) & (places < shares[rank])
+    index = torch.searchsorted(weights.cumsum(0), places[here], right=True).clamp(
+        max=max(len(weights) - 1, 0)
+    )
+    taken = data.take(index)
+    rows = torch.zeros(count, taken.shape[1], dtype=torch.float64)
+    rows[here] = taken.to("cpu", torch.float64)
+    return all_sum({"rows": rows})["rows"].to(taken)
+
+
+class Flats(Joint):
+    """K equally likely points or flats with Gaussian noise: ``-log K + log N(x; mu_k + W_k u, variance I)``.
+
+    The prior is uniform over k and flat over u, so with p > 0 this is no density over (k, u): there is no
+    sampling from it.  Ledger E2 (p = 0), G1 (K = 1), H6.
+
+    Parameters
+    ----------
+    means : tensor (K, D)
+    bases : tensor (K, D, p), optional
+        Orthonormal columns; p = 0 if left out.
+    variance : float
+        sigma^2 of the noise; 1/2 makes the log joint the squared error plus a constant.
+    seed : int
+        Of the small step that restarts an empty component.
+
+    Examples
+    --------
+    >>> import torch
+    >>> joint = Flats(torch.tensor([[0.0], [4.0]]))
+    >>> joint.argmax(torch.tensor([[1.0], [3.0]]))
+    tensor([0, 1])
+    """
+
+    def __init__(self, means, bases=None, variance=0.5, seed=0):
+        super().__init__()
+        self.register_buffer("means", means.clone())
+        self.register_buffer("bases", means.new_zeros(*means.shape, 0) if bases is None else bases.clone())
+        self.variance, self.seed = variance, seed
+
+    @property
+    def _bases(self):  # None for points: the projection is skipped
+        return self.bases if self.bases.shape[2] else None
+
+    def decode(self, z):
+        """The point of the flat at z: k (n,), or (k, u) with u (n, p) -> (n, D)."""
+        if torch.is_tensor(z):
+            return self.means[z]
+        k, u = z
+        return self.means[k] + (self.bases[k] @ u[:, :, None]).squeeze(2)
+
+    def log_joints(self, x):
+        """The log joint of every k, with the best u for each: (n, D) -> (n, K), nats."""
+        K, D = self.means.shape
+        constant = math.log(K) + 0.5 * D * math.log(2 * math.pi * self.variance)
+        return -squared_distances(x, self.means, self._bases) / (2 * self.variance) - constant
+
+    def log_joint(self, x, z):
+        """(n,) nats at z = k, at z = (k, u), or expected under weights z = (r,) with r (n, K)."""
+        if isinstance(z, tuple) and len(z) == 1:
+            return (z[0] * self.log_joints(x)).sum(1)
+        return gaussian(x, self.decode(z), self.variance) - math.log(len(self.means))
+
+    def argmax(self, x):
+        """The nearest flat, and where on it: k (n,), or (k, u)."""
+        k = nearest(x, self.means, self._bases)
+        if self._bases is None:
+            return k
+        return k, ((x - self.means[k])[:, None] @ self.bases[k]).squeeze(1)
+
+    def posterior(self, x, T):
+        """Weights r (n, K) = softmax(l/T) over the points, and T times their entropy.  Only for p = 0."""
+        if self._bases is not None:
+            raise TypeError("Flats has a posterior over points only (p = 0): with p > 0 use Exact()")
+        r = (self.log_joints(x) / T).softmax(1)
+        return (r,), T * torch.special.entr(r).sum(1)
+
+    def stats(self, x, z):
+        """Sums per component: weight n, sum of x, squared error; with p > 0 also of u and x u^T."""
+        if isinstance(z, tuple) and len(z) == 1:
+            r, error = z[0], (z[0] * squared_distances(x, self.means)).sum(0)
+        else:
+            r = torch.nn.functional.one_hot(z if torch.is_tensor(z) else z[0], len(self.means)).to(x.dtype)
+            error = r.T @ (x - self.decode(z)).square().sum(1)
+        sums = {"n": r.sum(0), "x": r.T @ x, "error": error}
+        if self._bases is not None:
+            u = z[1]
+            sums |= {"u": r.T @ u, "xu": torch.einsum("nk,nd,np->kdp", r, x, u)}
+        return sums
+
+    @torch.no_grad()
+    def update(self, sums):
+        """The best means for these codes, and one subspace step for the bases (QR of their covariance with u).
+
+        A component without samples restarts beside the one with the largest error: a copy plus a small step.
+        Only the empty one moves there, so the objective cannot fall.
+        """
+        n, error = sums["n"], sums["error"].clone()
+        means, bases = self.means.to("cpu", torch.float64), self.bases.to("cpu", torch.float64)
+        full = n > 0
+        means[full] = sums["x"][full] / n[full, None]
+        if self._bases is not None:
+            spread = sums["xu"][full] - means[full][:, :, None] * sums["u"][full][:, None]
+            bases[full] = torch.linalg.qr(spread).Q
+        generator = torch.Generator().manual_seed(self.seed)
+        for empty in (~full).nonzero()[:, 0]:
+            worst = error.argmax()
+            step = torch.randn(means.shape[1], generator=generator, dtype=torch.float64)
+            size = 1e-3 * (error[worst] / n[worst].clamp(min=1) / len(step)).sqrt()
+            means[empty], bases[empty] = means[worst] + size * step, bases[worst]
+            error[worst] /= 2  # so that the next empty one looks elsewhere
+        self.means.copy_(means)
+        self.bases.copy_(bases)

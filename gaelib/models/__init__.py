@@ -1,0 +1,1 @@
+"""One file per special case of the objective, in the document's order."""

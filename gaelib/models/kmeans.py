@@ -1,0 +1,153 @@
+"""k-means: the code is the number of a centre (ledger E1, E2).
+
+    log q_w(k) = -log K            log q_r(x|k) = -||x - mu_k||^2 - (D/2) log pi
+
+The max over k is the nearest centre; the max over the centres is the mean of what each one was given.
+Repeating the two is Lloyd's algorithm.
+"""
+
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ..estimator import Estimator, need_integer
+from ..flats import Flats, spread_rows
+from ..parallel import all_sum
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
+    """K-means clustering by Lloyd's algorithm, exact, on arrays, batches or many processes.
+
+    Parameters
+    ----------
+    n_clusters : int
+        K.
+    init : "k-means++" or array (K, D)
+        Where the centres start.
+    n_init : int
+        Starts, of which the best is kept; one when ``init`` is an array.
+    max_iter : int
+        Passes over the data, at most, for each start.
+    tol : float
+        Stop when the objective rises by no more than this part of its size; 0 runs until nothing moves.
+    random_state : None, int, RandomState or Generator
+        Seeds a local generator.
+    device : str
+        "auto" (CUDA if there is one, else the CPU) or a torch device's name.
+    verbose : 0 or 1
+        1 shows progress on a terminal.
+
+    Attributes
+    ----------
+    cluster_centers_ : (K, D)
+        Of X's kind, like all fitted attributes.
+    labels_ : (n,) int64
+        The nearest centre of each training row (of this process's shard).
+    inertia_ : float
+        Sum of squared distances to the nearest centre, in the data's units squared.
+    n_iter_ : int
+        Passes of the start that was kept.
+    history_ : list of float
+        The objective before each pass, nats per sample.
+    joint_ : Flats
+
+    Notes
+    -----
+    Differs from scikit-learn's: `transform` gives the one-hot code, not distances; `score` is in nats per
+    sample, not minus the inertia; ``tol`` is relative to the objective; a centre left without samples
+    restarts beside the one with the largest error.  Ledger E1, E2; Lloyd (1982), Arthur and Vassilvitskii (2007).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gaelib import KMeans
+    >>> km = KMeans(n_clusters=2, random_state=0).fit(np.array([[0.0], [1.0], [9.0], [10.0]]))
+    >>> sorted(km.cluster_centers_.ravel().tolist())
+    [0.5, 9.5]
+    """
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        n_init=1,
+        max_iter=300,
+        tol=1e-4,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def _starts(self):
+        return self.n_init if isinstance(self.init, str) else 1
+
+    def _check(self, n, width):
+        need_integer("n_clusters", self.n_clusters)
+        if n < self.n_clusters:
+            raise ValueError(
+                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, got {n} sample{'s' * (n != 1)}: "
+                "pass more data or fewer clusters"
+            )
+        if isinstance(self.init, str):
+            if self.init != "k-means++":
+                raise ValueError(f"init={self.init!r} is unknown: pass 'k-means++' or an array of centres")
+            return
+        centres = torch.as_tensor(self.init)
+        if tuple(centres.shape) != (self.n_clusters, width):
+            raise ValueError(
+                f"init has shape {tuple(centres.shape)}, but {self.n_clusters} clusters of {width} columns need "
+                f"({self.n_clusters}, {width}): pass one row per cluster"
+            )
+        if not centres.isfinite().all():
+            bad = int((~centres.isfinite()).sum())
+            raise ValueError(f"init has {bad} non-finite of {centres.numel()} entries: pass finite centres")
+
+    def _start(self, data, generator):
+        if isinstance(self.init, str):
+            means = spread_rows(data, self.n_clusters, generator)
+        else:
+            means = torch.as_tensor(self.init).to(data.device, data.dtype)
+        seed = int(torch.randint(2**31, (), generator=generator))
+        return Flats(means, seed=seed)
+
+    def _finish(self, data):
+        labels, error = [], torch.zeros((), dtype=torch.float64)
+        with torch.no_grad():
+            for x in data:
+                labels.append(self.joint_.argmax(x))
+                error += (x - self.joint_.decode(labels[-1])).square().sum().to("cpu", torch.float64)
+        self.cluster_centers_ = data.like(self.joint_.means)
+        self.labels_ = data.like(torch.cat(labels))
+        self.inertia_ = float(all_sum({"error": error})["error"])
+
+    @property
+    def _n_features_out(self):
+        return self.n_clusters
+
+    def predict(self, X):
+        """The nearest centre of each row: (n, D) -> (n,) int64."""
+        return self._open(X).map(self.joint_.argmax)
+
+    def transform(self, X):
+        """The one-hot code: (n, D) -> (n, K), so that decoding is one matrix product."""
+        return self._open(X).map(
+            lambda x: torch.nn.functional.one_hot(self.joint_.argmax(x), self.n_clusters).to(
+                self.joint_.means
+            )
+        )
+
+    def inverse_transform(self, Z):
+        """Decode: codes (n, K) -> (n, D).  A one-hot code gives its centre, weights give a mixture of centres."""
+        check_is_fitted(self)
+        codes = self._codes(Z, self.n_clusters)
+        decoded = codes @ self.joint_.means
+        return decoded.to(Z.device) if torch.is_tensor(Z) else decoded.cpu().numpy()

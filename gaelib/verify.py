@@ -1,0 +1,42 @@
+"""A claim in words, the measured value, its bound, and a verdict."""
+
+
+class CheckFailed(AssertionError):
+    """A claim that did not hold."""
+
+
+def check(claim, value, bound, digits=None, why=None):
+    """Print "ok" when ``value <= bound``; raise `CheckFailed` when not.
+
+    Parameters
+    ----------
+    claim : str
+        What is claimed, in words.
+    value : float
+        What was measured: an error, a gap, a violation.  NaN fails.
+    bound : float
+        What it may be at most.
+    digits : int, optional
+        Print the value too, to so many significant digits.  Left out by default: a rounding error differs
+        between machines, a verdict does not.
+    why : str, optional
+        The reason for a bound that is over 1000 times the measured value.
+
+    Raises
+    ------
+    CheckFailed
+        With the claim, the value and the bound.
+
+    Examples
+    --------
+    >>> check("two and two are four", abs(2 + 2 - 4), 0)
+    ok: two and two are four (bound 0)
+    >>> check("pi is about 22/7", abs(3.14159 - 22 / 7), 0.002, digits=2)
+    ok: pi is about 22/7 (0.0013, bound 0.002)
+    """
+    value, bound = float(value), float(bound)
+    if not value <= bound:
+        raise CheckFailed(f"{claim}: measured {value:.3g}, bound {bound:g}")
+    shown = "" if digits is None else f"{value:.{digits}g}, "
+    reason = f"; {why}" if why else ""
+    print(f"ok: {claim} ({shown}bound {bound:g}{reason})")

@@ -1,0 +1,105 @@
+"""Bad input is refused before any work, with the numbers, the cause and the remedy."""
+
+import numpy as np
+import pytest
+import torch
+from gaelib import KMeans, core, data, plot
+from gaelib.flats import Flats
+
+X = np.arange(40.0).reshape(10, 4)
+HOLE = np.where(np.arange(40).reshape(10, 4) == 13, np.nan, X)
+ENDLESS = np.where(np.arange(40).reshape(10, 4) == 39, np.inf, X)
+
+
+def km(**options):
+    return KMeans(**({"n_clusters": 2, "random_state": 0} | options))
+
+
+def fitted():
+    return km().fit(X)
+
+
+class Nothing(core.Joint):
+    pass
+
+
+CASES = {  # what is done, the error, what its message must say (numbers and cause | remedy)
+    "more clusters than samples": (lambda: km(n_clusters=12).fit(X), ValueError, "n_clusters=12", "10 samples", "fewer clusters"),
+    "no clusters": (lambda: km(n_clusters=0).fit(X), ValueError, "n_clusters=0", "at least 1", "pass n_clusters=1 or more"),
+    "clusters in words": (lambda: km(n_clusters="2").fit(X), ValueError, "n_clusters='2'", "integer", "pass n_clusters=1"),
+    "half a step": (lambda: km(max_iter=1.5).fit(X), ValueError, "max_iter=1.5", "at least 1", "pass max_iter=1"),
+    "no start": (lambda: km(n_init=0).fit(X), ValueError, "n_init=0", "at least 1", "pass n_init=1"),
+    "negative tolerance": (lambda: km(tol=-1).fit(X), ValueError, "tol=-1", "at least 0", "pass tol=0"),
+    "unknown init": (lambda: km(init="random").fit(X), ValueError, "'random'", "unknown", "pass 'k-means++'"),
+    "init of the wrong shape": (lambda: km(init=X[:3]).fit(X), ValueError, "(3, 4)", "(2, 4)", "one row per cluster"),
+    "init of the wrong width": (lambda: km(init=X[:2, :3]).fit(X), ValueError, "(2, 3)", "(2, 4)", "one row per cluster"),
+    "init with a hole": (lambda: km(init=HOLE[2:4]).fit(X), ValueError, "1 non-finite", "8 entries", "pass finite centres"),
+    "negative seed": (lambda: km(random_state=-1).fit(X), ValueError, "random_state=-1", "below 0", "non-negative integer"),
+    "seed in words": (lambda: km(random_state="a").fit(X), ValueError, "'a'", "no seed", "pass None, an integer"),
+    "unknown device": (lambda: km(device="abacus").fit(X), ValueError, "'abacus'", "not to be had", "use 'auto' or 'cpu'"),
+    "a hole": (lambda: km().fit(HOLE), ValueError, "row 3, column 1", "nan", "drop or fill"),
+    "an infinite entry": (lambda: km().fit(ENDLESS), ValueError, "row 9, column 3", "inf", "drop or fill"),
+    "a hole in a tensor": (lambda: km().fit(torch.tensor(HOLE)), ValueError, "row 3, column 1", "nan", "drop or fill"),
+    "a hole in a batch": (lambda: km().fit([X, HOLE]), ValueError, "row 3, column 1", "nan", "drop or fill"),
+    "one axis": (lambda: km().fit(X[0]), ValueError, "Expected 2D array", "1D array", "one row per sample"),
+    "three axes": (lambda: km().fit(X[None]), ValueError, "dim 3", "<= 2", "flatten"),
+    "no rows": (lambda: km().fit(X[:0]), ValueError, "0 sample(s)", "minimum of 1", "pass at least one row"),
+    "no columns": (lambda: km().fit(X[:, :0]), ValueError, "0 feature(s)", "minimum of 1", "pass at least one column"),
+    "no batch": (lambda: km().fit(iter_again([])), ValueError, "0 batches", "got", "pass at least one array"),
+    "a generator": (lambda: km().fit(x for x in [X]), TypeError, "only once", "many times", "pass a list"),
+    "batches of two widths": (lambda: km().fit([X, X[:, :3]]), ValueError, "3 features", "4 features", "pass the columns"),
+    "complex numbers": (lambda: km().fit(X + 1j), ValueError, "Complex", "not supported", "real and imaginary"),
+    "complex tensor": (lambda: km().fit(torch.tensor(X + 1j)), ValueError, "Complex", "not supported", "real and imaginary"),
+    "words": (lambda: km().fit([["a", "b"], ["c", "d"]]), ValueError, "convert", "'a'", "encode"),
+    "sample weights": (lambda: km().fit(X, sample_weight=X[:, 0]), TypeError, "sample_weight", "unexpected", "fit"),
+    "predict before fit": (lambda: km().predict(X), ValueError, "not fitted", "KMeans", "fit"),
+    "decode before fit": (lambda: km().inverse_transform(X), ValueError, "not fitted", "KMeans", "fit"),
+    "predict another width": (lambda: fitted().predict(X[:, :3]), ValueError, "3 features", "4 features", "pass the columns"),
+    "decode another width": (lambda: fitted().inverse_transform(X), ValueError, "(n, 2)", "(10, 4)", "pass what transform returns"),
+    "no temperature": (lambda: core.Soft(0), ValueError, "T > 0", "T=0", "Exact()"),
+    "no beta": (lambda: core.soft_floor(0), ValueError, "beta > 0", "0", "use mean"),
+    "a step of zero": (lambda: core.climb(lambda z: -z, torch.ones(1, 1), 3, 0), ValueError, "lr > 0", "lr=0", "pass such numbers"),
+    "a climb that leaves": (lambda: core.climb(lambda z: (z**4).sum(1), torch.ones(1, 1), 99, 1.0), FloatingPointError, "99 steps", "lr=1.0", "lower lr"),
+    "no closed form": (lambda: core.Exact()(Nothing(), torch.ones(1, 1)), TypeError, "Nothing.argmax", "does not have", "use Climb"),
+    "no joint": (lambda: Nothing().log_joint(None, None), TypeError, "Nothing", "no log_joint", "write one"),
+    "batches that are spent": (lambda: core.alternate(Flats(torch.ones(1, 1)), iter([torch.ones(2, 1)]), core.Exact(), 3), ValueError, "step 1", "no batch", "such as a list"),
+    "an objective that explodes": (lambda: core.ascend(lambda: torch.tensor(float("nan")), [torch.ones(1)], 3, 0.1), FloatingPointError, "nan", "step 0", "lower lr"),
+    "a flat's posterior": (lambda: Flats(torch.ones(1, 2), torch.eye(2)[None]).posterior(torch.ones(1, 2), 1.0), TypeError, "p > 0", "p = 0", "use Exact()"),
+    "an unknown benchmark": (lambda: data.results("none"), FileNotFoundError, "'none'", "no stored result", "make bench"),
+    "a slider without frames": (lambda: plot.slider([], "x", "y"), ValueError, "0 frames", "start=0", "pass at least one frame"),
+}  # fmt: skip
+
+
+class iter_again:
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __iter__(self):
+        return iter(self.parts)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(case):
+    act, error, *says = CASES[case]
+    with pytest.raises(error) as caught:
+        act()
+    for part in says:
+        assert part in str(caught.value), f"{part!r} is missing from: {caught.value}"
+
+
+def test_the_table_is_long_enough():
+    assert len(CASES) >= 20
+
+
+def test_sparse_input_is_refused_by_name():
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(TypeError, match="[Ss]parse.*toarray"):
+        km().fit(sparse.csr_matrix(X))
+
+
+def test_a_refusal_leaves_the_estimator_as_it_was():
+    model = fitted()
+    before = model.cluster_centers_.copy()
+    with pytest.raises(ValueError):
+        model.fit(HOLE)
+    assert np.array_equal(before, model.cluster_centers_)

@@ -1,0 +1,223 @@
+"""The core against finite differences, enumeration and closed forms; the contract that every joint keeps."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from gaelib import core, noise
+from gaelib.core import Climb, Exact, Joint, Soft, alternate, ascend, climb, objective
+from gaelib.flats import Flats
+
+
+def data(n=40, D=3, seed=0):
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Shift(Joint):
+    """A toy special case: a code near m, data near the code: log q_w = -(z - m)^2, log q_r = -(x - z)^2."""
+
+    def __init__(self, m=1.5):
+        super().__init__()
+        self.m = torch.nn.Parameter(torch.tensor([m], dtype=torch.float64))
+
+    def decode(self, z):
+        return z
+
+    def log_joint(self, x, z):
+        return noise.gaussian(x, z) + noise.gaussian(z, self.m)
+
+    def argmax(self, x):
+        return (x + self.m) / 2
+
+    def stats(self, x, z):
+        return {"z": z.sum(), "n": torch.tensor(len(z))}
+
+    def update(self, sums):
+        self.m.data.fill_(float(sums["z"] / sums["n"]))
+
+
+def start_at_zero(joint, x):
+    return torch.zeros_like(x)
+
+
+JOINTS = {  # every model: a joint, data for it, and who answers its max exactly
+    "points": (lambda: Flats(data(4, 3, 1)), lambda: data(), [Exact(), Soft(1.0), Soft(0.1)]),
+    "one flat": (
+        lambda: Flats(data(1, 3, 1), torch.linalg.qr(data(3, 2, 2)).Q[None]),
+        lambda: data(),
+        [Exact()],
+    ),
+    "flats": (
+        lambda: Flats(data(3, 4, 1), torch.linalg.qr(data(12, 2, 2).view(3, 4, 2)).Q),
+        lambda: data(D=4),
+        [Exact()],
+    ),
+    "shift": (Shift, lambda: data(D=1), [Exact(), Climb(start_at_zero, 400, 0.1)]),
+}
+CASES = [
+    pytest.param(make, x, infer, id=f"{name}-{type(infer).__name__}{i}")
+    for name, (make, x, infers) in JOINTS.items()
+    for i, infer in enumerate(infers)
+]
+
+
+@pytest.mark.parametrize("make, x, infer", CASES)
+class TestContract:
+    def test_one_number_per_sample(self, make, x, infer):
+        values = objective(make(), x(), infer)
+        assert values.shape == (len(x()),) and values.isfinite().all()
+
+    def test_rows_do_not_depend_on_each_other(self, make, x, infer):
+        joint, x = make(), x()
+        alone = torch.cat([objective(joint, row, infer) for row in x.split(1)])
+        assert torch.allclose(alone, objective(joint, x, infer), rtol=0, atol=1e-12)
+
+    def test_no_other_code_does_better(self, make, x, infer):
+        joint, x = make(), x()
+        best, (z, _) = objective(joint, x, infer), infer(joint, x)
+        generator = torch.Generator().manual_seed(5)
+        for _ in range(20):
+            if not isinstance(infer, Soft):
+                other = shake(z, joint, generator)
+                bonus = 0
+            else:
+                r = torch.rand(z[0].shape, generator=generator, dtype=torch.float64)
+                other = (r / r.sum(1, keepdim=True),)
+                bonus = infer.T * torch.special.entr(other[0]).sum(1)
+            assert (joint.log_joint(x, other) + bonus <= best + 1e-9).all()
+
+    def test_alternate_never_lowers_the_objective(self, make, x, infer):
+        history = alternate(make(), [x()], infer, steps=15)
+        assert all(b >= a - 1e-12 * abs(a) for a, b in zip(history, history[1:]))
+
+    def test_batches_equal_the_whole(self, make, x, infer):
+        whole, batched, x = make(), make(), x()
+        a = alternate(whole, [x], infer, steps=5)
+        b = alternate(batched, x.split(7), infer, steps=5)
+        assert max(abs(s - t) for s, t in zip(a, b)) < 1e-10
+        for one, other in zip(whole.state_dict().values(), batched.state_dict().values()):
+            assert torch.allclose(one, other, rtol=0, atol=1e-10)
+
+    def test_save_and_load(self, make, x, infer, tmp_path):
+        joint, other = make(), make()
+        alternate(joint, [x()], infer, steps=3)
+        torch.save(joint.state_dict(), tmp_path / "m.pt")
+        other.load_state_dict(torch.load(tmp_path / "m.pt"))
+        assert torch.equal(objective(joint, x(), infer), objective(other, x(), infer))
+
+
+def shake(z, joint, generator):
+    """Another code of the same form."""
+    if isinstance(z, tuple):
+        return tuple(shake(part, joint, generator) for part in z)
+    if z.dtype == torch.int64:
+        return torch.randint(len(joint.means), z.shape, generator=generator)
+    return z + torch.randn(z.shape, generator=generator, dtype=z.dtype)
+
+
+def test_soft_is_the_temperature_identity():
+    joint, x = Flats(data(4, 3, 1)), data()
+    for T in (0.3, 1.0, 2.0):
+        closed = T * torch.logsumexp(joint.log_joints(x) / T, 1)
+        assert torch.allclose(objective(joint, x, Soft(T)), closed, rtol=0, atol=1e-12)
+
+
+def test_soft_tends_to_exact():
+    joint, x = Flats(data(4, 3, 1)), data()
+    gap = objective(joint, x, Soft(1e-3)) - objective(joint, x, Exact())
+    assert gap.min() >= -1e-12 and gap.max() <= 1e-3 * math.log(4)
+
+
+def test_climb_slope_equals_finite_differences():
+    f = lambda z: -(z**4).sum(1)
+    z0 = torch.tensor([[0.7]], dtype=torch.float64)
+    moved = (climb(f, z0, 1, 0.01) - z0) / 0.01
+    h = 1e-6
+    assert abs(float(moved) - float((f(z0 + h) - f(z0 - h)) / (2 * h))) < 1e-6
+
+
+def test_climb_takes_tuples_and_projects():
+    f = lambda z: -(z[0] - 2).square().sum(1) - (z[1] + 1).square().sum(1)
+    z = climb(
+        f, (torch.zeros(3, 2), torch.zeros(3, 1)), 200, 0.1, project=lambda z: (z[0].clamp(max=1), z[1])
+    )
+    assert torch.allclose(z[0], torch.ones(3, 2)) and torch.allclose(z[1], -torch.ones(3, 1))
+
+
+def gradient(infer, x):
+    joint = Shift()
+    return torch.autograd.grad(objective(joint, x, infer).sum(), joint.m)[0]
+
+
+def test_unrolled_equals_detached_at_convergence_and_differs_before():
+    x = data(D=1)
+    exact = gradient(Exact(), x)
+    assert (
+        abs(float(exact) - float((x - 1.5).sum())) < 1e-10
+    )  # by hand: dF/dm = sum of 2 (z - m) = sum of (x - m)
+    for unroll in (False, True):
+        converged = gradient(Climb(start_at_zero, 300, 0.1, unroll=unroll), x)
+        assert torch.allclose(converged, exact, rtol=1e-10)
+    early = [
+        abs(gradient(Climb(start_at_zero, 3, 0.1, unroll=unroll), x) - exact) for unroll in (False, True)
+    ]
+    assert early[1] < early[0] / 2  # unrolling brings the gradient nearer (ledger R7)
+
+
+def test_unrolled_gradient_equals_finite_differences():
+    x, infer, h = data(D=1), Climb(start_at_zero, 3, 0.1, unroll=True), 1e-6
+    up, down = (objective(Shift(1.5 + s), x, infer).sum().item() for s in (h, -h))
+    assert abs(float(gradient(infer, x)) - (up - down) / (2 * h)) < 1e-5
+
+
+def test_ascend_reaches_what_alternate_reaches():
+    x, byhand, adam = data(D=1), Shift(), Shift()
+    alternate(byhand, [x], Exact(), 100)
+    ascend(lambda: objective(adam, x, Exact()).mean(), adam.parameters(), 600, 0.02)
+    best = objective(byhand, x, Exact()).mean().item()
+    assert abs(objective(adam, x, Exact()).mean().item() - best) < 1e-3 * abs(best)
+
+
+def test_reducers_bracket_each_other():
+    v = data(50, 1)[:, 0]
+    soft = [float(core.soft_floor(beta)(v)) for beta in (1e-6, 0.1, 1.0, 10.0, 1e6)]
+    assert abs(soft[0] - float(core.mean(v))) < 1e-5 and abs(soft[-1] - float(core.floor(v))) < 1e-5
+    assert soft == sorted(soft, reverse=True)
+
+
+@pytest.mark.parametrize("log_density, mean", [(noise.gaussian, 0.3)])
+def test_gaussian_integrates_to_one(log_density, mean):
+    x = torch.linspace(-12, 12, 40001, dtype=torch.float64)[:, None]
+    for variance in (0.05, 0.5, 2.0):
+        total = torch.trapezoid(log_density(x, torch.full_like(x, mean), variance).exp(), x[:, 0])
+        assert abs(float(total) - 1) < 1e-10
+
+
+def test_counts_and_bits_sum_to_one():
+    counts = torch.arange(60, dtype=torch.float64)[:, None]
+    assert abs(float(noise.poisson(counts, torch.full_like(counts, 1.2)).exp().sum()) - 1) < 1e-12
+    bits = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3).double()
+    assert (
+        abs(
+            float(noise.bernoulli(bits, torch.tensor([0.3, -1.0, 2.0]).double().expand(8, 3)).exp().sum()) - 1
+        )
+        < 1e-12
+    )
+
+
+def test_half_variance_is_the_squared_error():
+    x, y = data(5, 4), data(5, 4, 1)
+    assert torch.allclose(noise.gaussian(x, y), -(x - y).square().sum(1) - 2 * math.log(math.pi))
+
+
+def test_the_core_is_one_short_file():
+    assert len(Path(core.__file__).read_text().splitlines()) <= 250
+
+
+def test_a_special_case_is_short():
+    import inspect
+
+    assert len(inspect.getsource(Shift).splitlines()) <= 25
+    code = [line for line in inspect.getsource(Shift).splitlines() if line.strip() and '"""' not in line]
+    assert len(code) <= 20

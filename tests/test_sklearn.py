@@ -1,0 +1,29 @@
+"""scikit-learn's own contract for every estimator, and its tools around them."""
+
+import numpy as np
+import pytest
+from gaelib import KMeans, data
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+
+@parametrize_with_checks([KMeans(n_clusters=3, random_state=0)])
+def test_estimator_contract(estimator, check):
+    check(estimator)
+
+
+def test_in_a_pipeline_and_a_grid_search():
+    X = data.digits()[0][:300]
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), KMeans(random_state=0)), {"kmeans__n_clusters": [2, 20]}, cv=2
+    )
+    assert search.fit(X).best_params_ == {"kmeans__n_clusters": 20}
+
+
+def test_named_columns():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(data.digits()[0][:50]).add_prefix("pixel")
+    codes = KMeans(2, random_state=0).set_output(transform="pandas").fit_transform(frame)
+    assert list(codes.columns) == ["kmeans0", "kmeans1"] and set(np.unique(codes)) == {0.0, 1.0}
