@@ -16,7 +16,6 @@ STYLE = {
     "axes.spines.right": False,
     "axes.prop_cycle": plt.cycler(color=PALETTE),
     "axes.axisbelow": True,
-    "legend.frameon": False,
     "image.cmap": "gray_r",
     "figure.dpi": 120,
 }
@@ -29,6 +28,7 @@ def axes(columns=1, rows=1, width=5.2, height=3.2, **options):
     -------
     Axes, or an array of Axes when there are several.
     """
+    plt.draw_if_interactive()  # loads the backend now: loaded inside rc_context, its own settings would be undone
     with plt.rc_context(STYLE):
         return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)[1]
 

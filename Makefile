@@ -1,0 +1,63 @@
+# make book | serve | test | run | bench | clean. One environment, .venv, with the versions of constraints.txt.
+
+PYTHON ?= python3
+PORT   ?= 8000
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# Two threads on small tensors beside a busy neighbour cost a hundred times one; and CPUs with wider vectors
+# round otherwise. For what is compared only: `make bench` leaves the machine alone.
+steady = OMP_NUM_THREADS=1
+ifeq ($(shell uname -m),x86_64)
+steady += ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+endif
+
+.PHONY: book serve test run bench clean
+
+# Every page anew, which takes seconds: no stale page stays, and a warning in an unchanged page is seen again.
+book: .venv/.book
+	rm -rf _build/html
+	$(BIN)/jupyter-book build book --path-output . --config _config.yml --all -W -n --keep-going -q
+	@echo "The book is built. Open _build/html/index.html in a browser, or run: make serve"
+
+serve: book
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+test: book .venv/.test
+	$(steady) $(BIN)/python -m pytest tests book --nbval --nbval-current-env --nbval-cell-timeout=120 \
+	  -n 2 --dist loadfile --junitxml=_build/results.xml
+	@echo "All passed. Run make book again and the pages carry these results."
+
+# Execute every notebook and write what is stored: outputs, exercise stubs, book/api.md.
+run: .venv/.test
+	$(steady) $(BIN)/python tools/run.py
+	$(BIN)/python tools/api.py
+
+bench: .venv/.bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf _build .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The environment grows on demand: the pages need no torch.
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "This needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	       "Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.book: .venv/.python pyproject.toml constraints.txt
+	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*project["optional-dependencies"]["book"], sep="\n")' > .venv/book.txt
+	$(PIP) -r .venv/book.txt
+	@touch $@
+
+.venv/.test: .venv/.book
+	$(PIP) -e '.[book,test]'
+	@touch $@
+
+.venv/.bench: .venv/.test
+	$(PIP) -e '.[book,test,bench]'
+	@touch $@

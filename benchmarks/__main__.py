@@ -1,0 +1,22 @@
+"""``python -m benchmarks [names] [--quick]``: run, print, and (unless quick) store."""
+
+import argparse
+import importlib
+
+from .harness import store
+
+NAMES = ("kmeans",)
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("names", nargs="*", default=NAMES)
+parser.add_argument("--quick", action="store_true", help="two repeats, nothing stored: does it run?")
+options = parser.parse_args()
+repeats = 2 if options.quick else 7
+for name in options.names:
+    if name not in NAMES:
+        parser.error(f"no benchmark {name!r} among {', '.join(NAMES)}: pass one of them")
+    rows = importlib.import_module(f"benchmarks.{name}").rows(repeats)
+    for row in rows:
+        print(", ".join(f"{key} {value}" for key, value in row.items()))
+    if not options.quick:
+        print("stored", store(name, rows, repeats).name)

@@ -1,0 +1,73 @@
+"""Times contestants in turn and stores medians and ratios as package data."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+PACKAGE = Path(__file__).parents[1] / "gaelib"
+
+
+def machine():
+    """What the figures were measured on, in words that name no host."""
+    processor = platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        names = [
+            line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def source_hash():
+    """Of all the package's source: a stored figure says which code it measured."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def race(contestants, repeats):
+    """Run the contestants A B C, A B C, …: name -> {seconds: median, ratio: median of the first's seconds over its own}.
+
+    One round is not counted.  Ratios are taken within a round, so a machine that slows down slows all.
+    """
+    seconds = {name: [] for name in contestants}
+    for round in range(repeats + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if round:
+                seconds[name].append(time.perf_counter() - start)
+    ours = next(iter(seconds.values()))
+    return {
+        name: {
+            "seconds": round_to(median(taken)),
+            "ratio": round_to(median(a / b for a, b in zip(ours, taken))),
+        }
+        for name, taken in seconds.items()
+    }
+
+
+def round_to(value, digits=3):
+    return float(f"{value:.{digits}g}")
+
+
+def store(name, rows, repeats):
+    """Write ``gaelib/results/<name>.json`` for `gaelib.data.results`."""
+    result = {"machine": machine(), "source": source_hash(), "repeats": repeats, "rows": rows}
+    path = PACKAGE / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path

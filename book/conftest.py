@@ -1,0 +1,75 @@
+"""How a notebook's stored outputs are compared with those just computed.
+
+Words and whole numbers must agree exactly; a number with decimals may differ by one unit of its last printed place.
+nbval does not compare pictures (image/png). On a GPU the words must agree too and every `check` must pass, but numbers
+that differ by more than 2 % are listed, not failed. nbval compares what `sanitize` returns, hence one class.
+"""
+
+import os
+import re
+from decimal import Decimal
+
+from nbval.plugin import IPyNbCell
+
+# Blanks before a number belong to it: 9.99 may become 10.00 in a column of fixed width.
+NUMBER = re.compile(r" *([+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d{1,3}(?!\d))?)")
+DRIFT = 0.02
+
+
+def on_gpu():
+    """Asked only where an output differs: importing torch takes a second."""
+    if device := os.environ.get("GAELIB_DEVICE"):
+        return device.startswith("cuda")
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def near(a, b):
+    """Within one unit of the last place shown, the finer of the two; whole numbers exactly."""
+    if not any(re.search(r"\.\d|[eE]", text) for text in (a, b)):
+        return Decimal(a) == Decimal(b)
+    a, b = Decimal(a), Decimal(b)
+    return abs(a - b) <= Decimal((0, (1,), min(a.as_tuple().exponent, b.as_tuple().exponent)))
+
+
+class Printed(str):
+    """A printed text that equals another one up to the last place of its numbers."""
+
+    cell = None
+
+    def __eq__(self, other):
+        if str.__eq__(self, other):
+            return True
+        if NUMBER.sub("#", self) != NUMBER.sub("#", other):
+            return False
+        pairs = [pair for pair in zip(NUMBER.findall(self), NUMBER.findall(other)) if not near(*pair)]
+        if pairs and on_gpu():
+            far = [f"{a} -> {b}" for a, b in pairs if abs(float(a) - float(b)) > DRIFT * abs(float(a))]
+            self.cell.user_properties += [("drift", text) for text in far]
+            return True
+        return not pairs
+
+    def __ne__(self, other):
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def sanitize(cell, text):
+    if isinstance(text, str):
+        text = Printed(text)
+        text.cell = cell
+    return text
+
+
+IPyNbCell.sanitize = sanitize
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for group in terminalreporter.stats.values() for report in group if hasattr(report, "user_properties")]
+    lines = [f"{report.nodeid}: {value}" for report in reports if report.when == "call"
+             for key, value in report.user_properties if key == "drift"]
+    if lines:
+        terminalreporter.section("numbers more than 2 % from the stored ones (GPU)")
+        terminalreporter.write("\n".join(lines) + "\n")

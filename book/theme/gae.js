@@ -1,0 +1,16 @@
+// Small repairs of the theme, for keyboards and screen readers.
+(() => {
+  // Whatever scrolls sideways must be reachable by keyboard; nothing else becomes a stop of the Tab key.
+  const scrollers = () =>
+    document.querySelectorAll("mjx-container[display], .bd-content pre, .bd-content .cell_output > .output, .pst-scrollable-table-container")
+      .forEach((e) => (e.scrollWidth > e.clientWidth + 1 ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex")));
+
+  addEventListener("DOMContentLoaded", () => {
+    // A label that differs from the words on the button hides it from voice control.
+    document.querySelectorAll(".search-button-field, details > summary").forEach((e) => e.removeAttribute("aria-label"));
+    // A list of entries whose role is no list item.
+    document.querySelectorAll(".citation-list, .citation-list > .citation").forEach((e) => e.removeAttribute("role"));
+  });
+  addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(scrollers));
+  addEventListener("resize", scrollers);
+})();

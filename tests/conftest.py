@@ -1,0 +1,49 @@
+"""What a test run leaves for the pages: the commit, the device, each notebook's digest; and the time limit."""
+
+import hashlib
+import subprocess
+from collections import Counter
+
+import pytest
+
+NOTEBOOK_SECONDS = 60  # the pages promise it
+seconds = Counter()
+
+
+def commit(root):
+    command = ["git", "describe", "--always", "--dirty=, with changes", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def device():
+    try:
+        import torch
+    except ImportError:
+        return "CPU"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    # Properties of tests travel from xdist's workers to the report; properties of the whole suite do not.
+    if items:
+        items[0].user_properties += [("commit", commit(config.rootpath)), ("device", device())]
+    digests = {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in {i.path for i in items} if p.suffix == ".ipynb"}
+    for item in items:
+        if item.path in digests:
+            item.user_properties.append(("sha256", digests[item.path]))
+
+
+def pytest_runtest_logreport(report):
+    path = report.nodeid.partition("::")[0]
+    if path.endswith(".ipynb"):
+        seconds[path] += report.duration
+
+
+def pytest_sessionfinish(session):
+    if slow := {path: round(s) for path, s in seconds.items() if s > NOTEBOOK_SECONDS}:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\nSlower than the {NOTEBOOK_SECONDS} s that the pages promise: {slow}")

@@ -1,0 +1,323 @@
+"""The back matter agrees with itself and with the chapters: ledger, notation, glossary, references, map.
+
+Every check is a function from text to a list of faults, so that the tests at the end of this file can hand it
+something wrong and see it complain.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+M, S = re.MULTILINE, re.DOTALL
+BOOK = Path(__file__).parents[1] / "book"
+
+LEDGER = {  # section -> ids: the ledger's rows, independent of ledger.yml
+    "A": "A0 A1 A2-A3 A4-A5 A6",
+    "B": "B0 B1-B3 B4 B5 B6-B7 B8 B9 B10",
+    "C": "C1-C6 C7 C8 C9 C10 C11 C12",
+    "D": "D1-D2 D3 D4 D5 D5b D6 D7-D10 D11 D12",
+    "E": "E1 E2 E3 E3b E4 E5 E6 E7",
+    "F": "F1 F2 F2b F3 F4",
+    "G": "G1 G2 G3 G4-G5 G6 G7 G8 G9",
+    "H": "H0 H1 H2-H3 H4-H5 H6 H7 H8 H9 H10",
+    "I": "I1 I2 I3",
+    "J": "J1 J2 J3",
+    "K": "K0 K1 K2 K3 K4 K5",
+    "R": "R1 R2 R3 R4 R6 R7 R8",
+}
+VERDICTS = {"holds", "condition", "typo", "fails", "claim", "definition", "ours"}
+FIELDS = {"id", "section", "statement", "verdict", "note", "chapter", "anchor"}
+PARTS = {"idea": "The idea", "cases": "Special cases", "family": "The family", "practice": "In practice"}
+INFER = {"argmax", "climb", "soft", "encoder", "none"}
+MODELS = [
+    "k-means", "k-NN memory", "Gaussian mixture", "GGAE", "LGAE and PCA", "Probabilistic PCA", "LLGAE", "NMF",
+    "Sparse coding", "Linear regression", "Logistic regression", "LLE", "t-SNE", "Autoencoder", "VAE",
+    "Denoising autoencoder", "Contractive autoencoder", "GLO", "Gradient-origin network", "IMLE", "GAN",
+    "Deep image prior", "Maximal activation", "Attention",
+]  # fmt: skip
+GREEK = (
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi "
+    "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi "
+    "Psi Omega ell"
+)
+
+
+# --- reading the book ---------------------------------------------------------------------------------------
+
+
+def load(name):
+    return yaml.safe_load((BOOK / name).read_text(encoding="utf-8"))
+
+
+def docnames():
+    """The pages in _toc.yml, as names without a suffix."""
+    toc = load("_toc.yml")
+    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    return [toc["root"], *files]
+
+
+def path(docname):
+    return next((p for s in (".ipynb", ".md") if (p := BOOK / f"{docname}{s}").exists()), None)
+
+
+def blocks(source):
+    """The Markdown of a page in pieces: the Markdown cells of a notebook, or the whole page."""
+    text = source.read_text(encoding="utf-8")
+    if source.suffix == ".md":
+        return [text]
+    cells = json.loads(text)["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+
+
+def written():
+    return [p for name in docnames() if (p := path(name))]
+
+
+def prose(text):
+    """Markdown without code: no plain fences, and no inline code unless it belongs to a role."""
+    text = re.sub(r"^(`{3,})(?!\{).*?^\1", "", text, flags=M | S)
+    code = r"(\{[\w:+-]+\})?(?<!`)(`{1,2})(?!`)((?:(?!\n\s*\n).)+?)(?<!`)\2(?!`)"
+    return re.sub(code, lambda found: found[0] if found[1] else "", text, flags=S)
+
+
+# --- the checks ---------------------------------------------------------------------------------------------
+
+
+def row_faults(row):
+    faults = []
+    if set(row) != FIELDS:
+        faults.append(f"fields {sorted(row)}")
+        return faults
+    faults += [f"no {name}" for name in ("statement", "note") if not str(row[name] or "").strip()]
+    if row["verdict"] not in VERDICTS:
+        faults.append(f"verdict {row['verdict']}")
+    if row["chapter"] and "be reproduced" in row["note"]:
+        faults.append("closed, but a figure is still to be reproduced")
+    if row["anchor"] and not row["chapter"]:
+        faults.append("an anchor without a chapter")
+    return faults
+
+
+def labels(source):
+    """Everything on a page that an anchor can name."""
+    text = "\n".join(blocks(source))
+    label = r"^\(([\w-]+)\)=|\$\$[ \t]*\(([\w-]+)\)|^:(?:label|name):[ \t]*([\w-]+)"
+    found = re.findall(label, text, flags=M)
+    names = {name for match in found for name in match if name}
+    if source.suffix == ".ipynb":
+        cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+        names |= {c["metadata"].get("mystnb", {}).get("figure", {}).get("name") for c in cells}
+    return names
+
+
+def tex_faults(text):
+    """Dollars and braces that do not match, paragraph by paragraph."""
+    faults = []
+    for part in re.split(r"\n\s*\n", prose(text)):
+        bare = re.sub(r"\\[\\$]", "", part)
+        if bare.count("$$") % 2 or bare.replace("$$", "").count("$") % 2:
+            faults.append(f"dollars: {part[:60]}")
+        faults += [f"braces: {tex[:60]}" for tex in maths(part) if not braced(tex)]
+    return faults
+
+
+def braced(tex):
+    bare = re.sub(r"\\[{}]", "", tex)
+    return bare.count("{") == bare.count("}")
+
+
+def maths(text):
+    """The TeX of a piece of Markdown, display and inline."""
+    text = prose(text)
+    fence = r"^(`{3,}|:{3,})\{math\}[^\n]*\n(?::[^\n]*\n)*(.*?)^\1"
+    found = [body for _, body in re.findall(fence, text, flags=M | S)]
+    text = re.sub(fence, "", text, flags=M | S)
+    found += re.findall(r"\$\$(.+?)\$\$", text, flags=S)
+    text = re.sub(r"\$\$.+?\$\$", "", text, flags=S)
+    return found + re.findall(r"(?<![\\$])\$([^$]+?)(?<!\\)\$", text)
+
+
+def symbols(tex):
+    """The base symbols of some TeX: Latin and Greek letters, bb and cal letters. Upright words are none."""
+    upright = r"\\(?:text|mathrm|mathsf|operatorname\*?|begin|end|label|tag)\s*(?:\{[^{}]*\}|\w)"
+    tex = re.sub(upright, " ", tex)
+    found = {f"{kind} {letter}" for kind, letter in re.findall(r"\\math(bb|cal)\s*\{?(\w)\}?", tex)}
+    tex = re.sub(r"\\math(bb|cal)\s*\{?\w\}?", " ", tex)
+    found |= set(GREEK.split()) & set(re.findall(r"\\([A-Za-z]+)", tex))
+    return found | set(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", " ", tex)))
+
+
+def symbols_of(texts):
+    return set().union(*(symbols(tex) for text in texts for tex in maths(text)))
+
+
+def notation():
+    """The symbols in the first column of the notation page's tables."""
+    page = (BOOK / "notation.md").read_text(encoding="utf-8")
+    return symbols_of(re.findall(r"^\|([^|]*)\|", page, flags=M))
+
+
+def glossary():
+    """Term -> definition."""
+    page = (BOOK / "glossary.md").read_text(encoding="utf-8")
+    body = re.search(r"^```\{glossary\}\n(.*?)^```", page, flags=M | S).group(1)
+    entries = re.findall(r"^(\S.*)\n((?:[ \t]+\S.*\n)+)", re.sub(r"^:.*\n", "", body, flags=M), flags=M)
+    assert len(entries) == len({term.lower() for term, _ in entries}), "a term is defined twice"
+    return {term.lower(): " ".join(text.split()) for term, text in entries}
+
+
+def terms_used(text):
+    targets = re.findall(r"\{term\}`(?:[^`<]*<([^`>]+)>|([^`<]+))`", prose(text))
+    return {(explicit or plain).strip().lower() for explicit, plain in targets}
+
+
+def keys_cited(text):
+    cited = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", prose(text))
+    return {key.strip() for keys in cited for key in keys.split(",")}
+
+
+def keys_known():
+    keys = re.findall(r"^@\w+\{([^,\s]+),", (BOOK / "references.bib").read_text(encoding="utf-8"), flags=M)
+    assert len(keys) == len(set(keys)), "a key is used twice"
+    return set(keys)
+
+
+def description(source):
+    text = source.read_text(encoding="utf-8")
+    if source.suffix == ".ipynb":
+        front = json.loads(text)["metadata"]
+    else:
+        front = yaml.safe_load(text.split("---\n")[1]) if text.startswith("---\n") else {}
+    return (front or {}).get("myst", {}).get("html_meta", {}).get("description", "")
+
+
+# --- the tests ----------------------------------------------------------------------------------------------
+
+ROWS = load("ledger.yml")["rows"]
+
+
+def ledger_texts():
+    return [row[name] for row in ROWS for name in ("statement", "note")]
+
+
+def test_ledger_has_every_row_once_and_in_order():
+    ids = [row["id"] for row in ROWS]
+    assert ids == " ".join(LEDGER.values()).split()
+    assert [row["section"] for row in ROWS] == [key for key, row in LEDGER.items() for _ in row.split()]
+    assert list(load("ledger.yml")["sections"]) == list(LEDGER)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
+def test_ledger_row(row):
+    assert row_faults(row) == []
+    assert tex_faults(row["statement"]) + tex_faults(row["note"]) == []
+    assert not re.search(r"(?<!\\)\|", row["statement"] + row["note"]), "a bare bar ends a cell in a table"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row["chapter"]], ids=lambda row: row["id"])
+def test_ledger_row_points_to_a_label(row):
+    assert row["chapter"] in docnames()
+    source = path(row["chapter"])
+    assert source, f"{row['chapter']} is in _toc.yml and does not exist"
+    assert row["anchor"] in labels(source)
+
+
+@pytest.mark.parametrize("docname", docnames())
+def test_page_exists_and_has_a_description(docname):
+    source = path(docname)
+    assert source, f"{docname} is in _toc.yml and does not exist"
+    assert 50 <= len(description(source)) <= 200
+
+
+@pytest.mark.parametrize("source", written(), ids=lambda p: p.stem)
+def test_page_matches_the_back_matter(source):
+    texts = blocks(source)
+    assert [fault for text in texts for fault in tex_faults(text)] == []
+    assert symbols_of(texts) - notation() == set(), "not on the notation page"
+    assert set().union(*map(terms_used, texts)) - set(glossary()) == set(), "not in the glossary"
+    assert set().union(*map(keys_cited, texts)) - keys_known() == set(), "not in references.bib"
+
+
+def test_ledger_matches_the_back_matter():
+    assert symbols_of(ledger_texts()) - notation() == set()
+    assert set().union(*map(keys_cited, ledger_texts())) - keys_known() == set()
+
+
+def test_glossary_is_of_a_readable_size():
+    entries = glossary()
+    assert 35 <= len(entries) <= 60
+    # one or two sentences, three where a formula needs a gloss
+    assert [t for t, text in entries.items() if len(re.findall(r"[.?!](?:\s|$)", text)) > 3] == []
+
+
+def test_bibliography_entries_say_where_to_find_them():
+    text = (BOOK / "references.bib").read_text(encoding="utf-8")
+    for entry in re.split(r"^@", text, flags=M)[1:]:
+        key, fields = entry.split(",")[0].split("{")[1], set(re.findall(r"^\s+(\w+)\s*=", entry, flags=M))
+        assert {"author", "title", "year"} <= fields, key
+        assert fields & {"doi", "url", "pages", "publisher"}, key
+        assert re.search(r"year\s*=\s*\{(\d{4})\}", entry).group(1) in key, key
+
+
+def test_map_has_every_model_once_and_in_order():
+    nodes = load("map.yml")["nodes"]
+    assert [node["name"] for node in nodes] == MODELS
+    for node in nodes:
+        assert set(node) == {"name", "part", "chapter", "infer", "line"}, node["name"]
+        assert node["infer"] in INFER, node["name"]
+        assert PARTS.get(node["chapter"].split("/")[0]) == node["part"], node["name"]
+        assert node["line"].endswith(".") and len(node["line"]) < 100, node["name"]
+
+
+# --- the checks can fail ------------------------------------------------------------------------------------
+
+GOOD = {
+    "id": "A0", "section": "A", "statement": "$x$", "verdict": "holds", "note": "Why.", "chapter": None,
+    "anchor": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "true"}, {"note": " "}, {"statement": None}, {"extra": 1}, {"anchor": "eq-a0"},
+        {"chapter": "cases/discrete-codes", "note": "To be reproduced: 1."},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_bad_row_is_seen(change):
+    assert row_faults(GOOD) == []
+    assert row_faults(GOOD | change)
+
+
+def test_bad_tex_is_seen():
+    assert tex_faults("a $x$ costs \\$5, `$` is code, and\n\n$$\n\\sum_{k}\n$$ (eq-a)") == []
+    assert tex_faults("an $x that never ends")
+    assert tex_faults("$$ x $")
+    assert tex_faults("$x_{k$")
+
+
+def test_symbols_are_seen():
+    assert symbols(r"\log p_{\text{data}}(x) \mathrm{EOL} W^{\mathsf T} \mathcal{N} \zeta_k \max") == {
+        "p", "x", "W", "cal N", "zeta", "k",
+    }  # fmt: skip
+    page = "$a$ `$b$`\n```python\n$c$\n```\n$$\nd\n$$ (eq-e)"
+    assert symbols_of([page, ":::{math}\n:label: f\ng\n:::"]) == {"a", "d", "g"}
+    assert {"x", "z", "mu", "cal N", "bb E"} <= notation()
+    assert not {"zeta", "bb Q"} & notation()
+
+
+def test_references_are_seen():
+    assert terms_used("{term}`prior`, {term}`the\nCodes <code>` and `{term}`") == {"prior", "code"}
+    assert keys_cited("{cite:p}`lloyd1982least, rose1998deterministic` {cite:t}`x`") == {
+        "lloyd1982least", "rose1998deterministic", "x",
+    }  # fmt: skip
+
+
+def test_labels_are_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("(sec-a)=\n# A\n$$\nx\n$$ (eq-b)\n:::{exercise}\n:label: ex-c\n:::\nin (parentheses)\n")
+    assert labels(page) == {"sec-a", "eq-b", "ex-c"}

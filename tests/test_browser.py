@@ -1,0 +1,210 @@
+"""Every page as a reader's browser sees it: Chromium, a fresh profile, and no way out but the local server."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HTML = ROOT / "_build" / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+# Every page that was built; index.html only leads to the first, and _static holds pieces of the theme.
+BUILT = {p.relative_to(HTML) for p in HTML.rglob("*.html")} - {Path("index.html")}
+PAGES = sorted(p.as_posix() for p in BUILT if p.parts[0] != "_static")
+# What axe-core reads: all but the glyphs inside MathJax's formulas, which are hidden from screen readers.
+AXE = "axe.run({exclude: ['mjx-container']}, {resultTypes: ['violations']})"
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of a server for the built pages."""
+    if not PAGES:
+        pytest.fail("no pages in _build/html: run make book first")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        say("no Chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """Opens pages in a fresh profile; at the end, no console error and no request to elsewhere may have been seen."""
+    contexts, wrong = [], []
+
+    def open_page(path, size=DESKTOP, scheme="light", **options):
+        context = browser.new_context(viewport=size, color_scheme=scheme, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(f"{path}: {m.text}"))
+        page.on("pageerror", lambda e: wrong.append(f"{path}: {e}"))
+        page.on("requestfailed", lambda r: wrong.append(f"{path}: failed: {r.url}"))
+        page.on(
+            "request",
+            lambda r: r.url.startswith((site, "data:", "blob:")) or wrong.append(f"{path}: {r.url}"),
+        )
+        page.goto(site + path, wait_until="load")
+        page.evaluate("() => window.MathJax?.startup?.promise")
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_page(open_page, path, scheme):
+    """Console and requests (see open_page), mathematics, accessibility, and nothing wider than a phone."""
+    page = open_page(path, DESKTOP, scheme)
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert page.locator("mjx-container").count() >= page.locator("span.math, div.math").count()
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+
+    page.evaluate((ROOT / "tests/vendor/axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate(AXE)["violations"]
+    grave = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], n["target"], n["failureSummary"]) for v in grave for n in v["nodes"]] == []
+
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(100)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"], wide(page)
+
+
+def wide(page):
+    """What sticks out, for the message."""
+    return page.evaluate("""() => [...document.querySelectorAll("body *")].filter(e =>
+        e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120)).slice(0, 8)""")
+
+
+def test_search(open_page):
+    page = open_page("search.html?q=centroid")
+    page.wait_for_selector("#search-results li")
+    assert page.locator("#search-results li a").count() >= 1
+
+
+def sliders():
+    """(page, number of the slider on it, its texts), as Python stored them in the notebooks."""
+    for path in sorted((ROOT / "book").rglob("*.ipynb")):
+        outputs = [o for c in json.loads(path.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+        stored = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+        name = path.relative_to(ROOT / "book").with_suffix(".html").as_posix()
+        for number, html in enumerate(h for h in stored if "gae-slider" in h):
+            yield pytest.param(name, number, json.loads(re.search(r"t=(\[.*?\]);", html)[1]), id=f"{name}-{number}")
+
+
+def shown(figure):
+    """The words under the figure, and the frames that can be seen."""
+    frames = figure.locator("svg g.frame")
+    return figure.locator("output").text_content(), [
+        n for n in range(frames.count()) if frames.nth(n).evaluate("g => getComputedStyle(g).display != 'none'")
+    ]
+
+
+@pytest.mark.parametrize("path, number, texts", list(sliders()))
+def test_slider_by_keyboard_and_mouse(open_page, path, number, texts):
+    page, last = open_page(path), len(texts) - 1
+    figure = page.locator("figure.gae-slider").nth(number)
+    handle = figure.locator("input[type=range]")
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    page.keyboard.press("Home")
+    for n in range(min(3, last) + 1):
+        assert shown(figure) == (texts[n], [n])
+        assert handle.get_attribute("aria-valuetext") == texts[n]
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    assert shown(figure) == (texts[last], [last])
+    page.keyboard.press("ArrowLeft")
+    assert shown(figure) == (texts[last - 1], [last - 1])
+
+    box = handle.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.click(box["x"] + 3, middle)
+    assert shown(figure) == (texts[0], [0])
+    page.mouse.move(box["x"] + 3, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, middle, steps=5)
+    page.mouse.move(box["x"] + box["width"] - 1, middle, steps=5)
+    page.mouse.up()
+    assert shown(figure) == (texts[last], [last])
+
+
+@pytest.mark.parametrize("path, number, texts", list(sliders()))
+def test_slider_by_touch(open_page, path, number, texts):
+    page, last = open_page(path, PHONE, is_mobile=True, has_touch=True), len(texts) - 1
+    figure = page.locator("figure.gae-slider").nth(number)
+    handle = figure.locator("input[type=range]")
+    handle.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
+    box = handle.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    assert box["height"] >= 24  # a finger finds it
+
+    page.touchscreen.tap(box["x"] + box["width"] - 4, middle)
+    assert shown(figure) == (texts[last], [last])
+
+    devtools = page.context.new_cdp_session(page)
+
+    def swipe(x0, y0, x1, y1, steps=12):
+        def send(event):
+            devtools.send("Input.dispatchTouchEvent", event)
+
+        send({"type": "touchStart", "touchPoints": [{"x": x0, "y": y0}]})
+        for k in range(1, steps + 1):
+            point = {"x": x0 + (x1 - x0) * k / steps, "y": y0 + (y1 - y0) * k / steps}
+            send({"type": "touchMove", "touchPoints": [point]})
+            page.wait_for_timeout(16)
+        send({"type": "touchEnd", "touchPoints": []})
+        page.wait_for_timeout(300)
+
+    swipe(box["x"] + box["width"] - 4, middle, box["x"] + 2, middle)
+    assert shown(figure) == (texts[0], [0])
+
+    # A finger that goes up the page scrolls it: from the picture, and from the slider too.
+    for y in (figure.locator("svg").bounding_box()["y"] + 40, middle):
+        assert shown(figure) == (texts[0], [0])
+        before = page.evaluate("scrollY")
+        swipe(box["x"] + box["width"] / 2, y, box["x"] + box["width"] / 2, y - 150)
+        assert page.evaluate("scrollY") > before + 50
+        handle.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
+
+
+if os.environ.get("GAELIB_SHOTS") == "1":  # photographs of every page, to be looked at
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("path", PAGES)
+    def test_photograph(open_page, path, scheme):
+        for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
+            file = f"{path.removesuffix('.html').replace('/', '-')}.{name}.{scheme}.png"
+            open_page(path, size, scheme).screenshot(path=ROOT / "_build/shots" / file, full_page=True)

@@ -1,0 +1,236 @@
+"""Write book/api.md from gaelib's docstrings: `python tools/api.py [--check]`.
+
+The page is committed text, so that the book builds without torch. numpydoc sections become bold titles, their entries
+definition lists, examples `python` fences; reStructuredText's double backticks and `:math:` become Markdown's.
+"""
+
+import argparse
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools import nb as book  # noqa: E402
+
+PAGE = book.BOOK / "api.md"
+MODULES = ("core", "noise", "flats", "estimator", "parallel", "data", "plot", "verify")
+ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
+SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
+HEAD = """---
+myst:
+  html_meta:
+    description: >-
+      Reference of every public class and function of {package}, from the core on one page to the models:
+      what each takes, returns and refuses, with shapes, units and an example that runs.
+---
+
+# API reference
+
+This page is written from the docstrings of version {version}. Shapes use $n$ for samples and $D$ for features;
+log densities are in nats.
+"""
+
+
+# --- reStructuredText, as far as docstrings use it, to Markdown ---
+
+CODE = re.compile(r":math:`(?P<maths>[^`]+)`|(?::[\w:]+:)?`{1,2}(?P<code>[^`]+)`{1,2}|(?P<dollar>\$[^$\n]+\$)")
+
+
+def escape(text):
+    """Plain text, safe in Markdown; `**bold**` and `*emphasis*` stay what they are in both languages."""
+    text = re.sub(r"([\\<_{])", r"\\\1", text)
+    text = re.sub(r"\](?=[(:])", r"\\]", re.sub(r"(\[\w+\])\\_", r"\1", text))
+    parts = re.split(r"(?:(?<=\s)|^)(\*\*?[^*\s](?:[^*]*[^*\s])?\*\*?)(?=[\s.,;:)]|$)", text)
+    return "".join(part if i % 2 else part.replace("*", r"\*") for i, part in enumerate(parts))
+
+
+def inline(text, links):
+    """One paragraph on one line. A single-backtick name that the page documents becomes a link."""
+    text = " ".join(text.split())
+    out, end = [], 0
+    for match in CODE.finditer(text):
+        out.append(escape(text[end:match.start()]))
+        if match["code"]:
+            code = match["code"].lstrip("~")
+            name = code.removesuffix("()").split(".")[-1]
+            linked = name in links and not match[0].startswith("``")
+            out.append(f"[`{code}`](#{links[name]})" if linked else f"`{code}`")
+        else:
+            out.append(f"${match['maths']}$" if match["maths"] else match["dollar"])
+        end = match.end()
+    out.append(escape(text[end:]))
+    return re.sub(r"^([#>%+=-])", r"\\\1", "".join(out))  # a paragraph, not a heading, quote, comment or list
+
+
+ITEM = re.compile(r"(?:[-*]|\d+\.|\.\. \[\w+\]) +")
+
+
+def blocks(text, links):
+    """Paragraphs, lists and indented code of a docstring."""
+    out, literal = [], False
+    for block in re.split(r"\n\s*\n", text.strip("\n")) if text.strip() else ():
+        lines = block.splitlines()
+        if block.startswith((" ", "\t")):
+            code = textwrap.dedent(block)
+            if out and out[-1].endswith("```") and literal:     # one example with a blank line in it
+                out[-1] = out[-1][:-3] + "\n" + code + "\n```"
+            else:
+                out.append(f"```text\n{code}\n```")
+            literal = True
+            continue
+        literal = False
+        if lines[0].startswith(".. math::"):
+            out.append("$$\n" + textwrap.dedent("\n".join(lines))[len(".. math::"):].strip() + "\n$$")
+        elif ITEM.match(lines[0]):
+            items = []
+            for line in lines:
+                items = [*items, line] if ITEM.match(line) else [*items[:-1], f"{items[-1]} {line.strip()}"]
+            for item in items:
+                mark = ITEM.match(item)[0].strip()
+                text_ = inline(item[len(ITEM.match(item)[0]):], links)
+                out.append(f"{mark if mark[0].isdigit() else '-'} {text_}")
+            out = out[:-len(items)] + ["\n".join(out[-len(items):])]
+        else:
+            out.append(inline(re.sub(r"::$", ":", block), links))
+    return "\n\n".join(out)
+
+
+def examples(text):
+    """Doctest lines and the prose between them: the code in `python` fences."""
+    out = []
+    for block in re.split(r"\n\s*\n", text.strip("\n")):
+        code = block.lstrip().startswith(">>>")
+        out.append(f"```python\n{textwrap.dedent(block)}\n```" if code else inline(block, {}))
+    return "\n\n".join(out)
+
+
+def entries(title, text, links):
+    """`name : type` or `type` lines with indented descriptions, as a definition list."""
+    out = []
+    for entry in re.split(r"\n(?=\S)", text.strip("\n")):
+        head, _, body = entry.partition("\n")
+        names, _, kind = head.partition(" : ")
+        named = kind or title in ("Parameters", "Attributes", "Raises", "Warns")
+        term = ", ".join(f"`{name.strip()}`" for name in names.split(",")) if named else inline(head, links)
+        kind = f"*{inline(kind, {})}.*" if kind else ""
+        said = " ".join(filter(None, (kind, blocks(textwrap.dedent(body), links))))
+        out.append(f"{term}\n: " + textwrap.indent(said, "  ").strip() if said else term)
+    return "\n\n".join(out)
+
+
+def markdown(doc, links=()):
+    """A numpydoc docstring as Markdown for MyST."""
+    links = links or {}
+    doc = inspect.cleandoc(doc or "")
+    heads = "|".join(SECTIONS)
+    parts = re.split(rf"^({heads})\n-{{3,}}\n", doc, flags=re.M)
+    out = [blocks(parts[0], links)] if parts[0].strip() else []
+    for title, body in zip(parts[1::2], parts[2::2]):
+        if title == "Examples":
+            body = examples(body)
+        else:
+            body = entries(title, body, links) if title in ENTRIES else blocks(body, links)
+        out.append(f"**{title}**\n\n{body}")
+    return "\n\n".join(out)
+
+
+# --- what is public ---
+
+def signature(name, thing):
+    """`name(a, b=1)` without annotations: the docstring gives types and shapes. Wrapped to fit a page."""
+    try:
+        found = inspect.signature(thing)
+    except (TypeError, ValueError):
+        return name
+    def plain(parameter):
+        default = parameter.default
+        if callable(default) and default is not parameter.empty:
+            default = type("", (), {"__repr__": lambda self: "..."})()
+        return parameter.replace(annotation=parameter.empty, default=default)
+    kept = [plain(p) for p in found.parameters.values() if p.name != "self"]
+    line = f"{name}{found.replace(parameters=kept, return_annotation=found.empty)}"
+    return line if len(line) <= 88 else "\n".join(textwrap.wrap(line, 84, subsequent_indent="    "))
+
+
+def public(module):
+    """The classes and functions that a module defines, describes and does not hide, in the order of its text."""
+    found = [thing for name, thing in vars(module).items()
+             if name in getattr(module, "__all__", [name]) and not name.startswith("_")
+             and (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__ == module.__name__ and thing.__doc__]
+    return sorted(found, key=lambda thing: inspect.getsourcelines(thing)[1])
+
+
+def methods(cls, package):
+    """Public methods with a docstring that gaelib writes, its own and inherited, each once."""
+    seen = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__.partition(".")[0] == package:
+            for name, thing in vars(base).items():
+                thing = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
+                if not name.startswith("_") and inspect.isfunction(thing) and thing.__doc__:
+                    seen[name] = thing
+    return seen
+
+
+def modules(package="gaelib"):
+    """The modules of the page that exist, models last and in alphabetical order."""
+    root = importlib.import_module(package)
+    names = [info.name for info in pkgutil.walk_packages(root.__path__, f"{package}.")]
+    wanted = [f"{package}.{name}" for name in MODULES]
+    wanted += sorted(name for name in names if name.startswith(f"{package}.models.") and "._" not in name)
+    return [importlib.import_module(name) for name in wanted if name in names]
+
+
+def anchors(things):
+    """One anchor for each thing: `api-<name>`; where a class and a function differ only in case, the class has it."""
+    taken = {}
+    for thing in sorted(things, key=lambda thing: not inspect.isclass(thing)):
+        anchor = f"api-{thing.__name__.lower().replace('_', '-')}"
+        while anchor in taken.values():
+            anchor += "-function"
+        taken[thing] = anchor
+    return taken
+
+
+def page(package="gaelib"):
+    """The whole of api.md."""
+    root = importlib.import_module(package)
+    found = {module: public(module) for module in modules(package)}
+    anchor = anchors([thing for things in found.values() for thing in things])
+    links = {thing.__name__: where for thing, where in anchor.items()}
+    out = [HEAD.format(package=package, version=root.__version__)]
+    for module, things in found.items():
+        short = module.__name__.partition(".")[2]
+        out.append(f"(api-module-{short.replace('.', '-').replace('_', '-')})=\n## `{module.__name__}`\n")
+        out.append(markdown(module.__doc__, links) + "\n")
+        for thing in things:
+            name = thing.__name__
+            path = f"{package}.{name}" if getattr(root, name, None) is thing else f"{module.__name__}.{name}"
+            out.append(f"({anchor[thing]})=\n### `{name}`\n")
+            out.append(f"```python\n{signature(path, thing)}\n```\n\n{markdown(thing.__doc__, links)}\n")
+            if inspect.isclass(thing):
+                for label, method in methods(thing, package).items():
+                    out.append(f"**`{signature(f'{name}.{label}', method)}`**\n\n{markdown(method.__doc__, links)}\n")
+    return "\n".join(out)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Write book/api.md from gaelib's docstrings.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page would change")
+    args = parser.parse_args(argv)
+    text = page()
+    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
+        print("api.md: unchanged")
+        return 0
+    if not args.check:
+        PAGE.write_text(text, encoding="utf-8")
+    print("api.md: would change" if args.check else "api.md: written")
+    return int(args.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""The book's own roles and directives, and the stamp at the foot of each notebook page.
+
+A small Sphinx extension. It reads committed text (`book/ledger.yml`, `book/map.yml`, `pyproject.toml`) and,
+where a test run left one, `_build/results.xml`; it needs neither torch nor gaelib.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+
+import yaml
+from account import Account, read, sha256
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+# Everything a page may use: a test rejects the rest, so that Colab copies can be lowered exactly.
+ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledger"}
+DIRECTIVES = {
+    "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
+    "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
+    "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table",
+}  # fmt: skip
+
+VERDICTS = {  # verdict in ledger.yml -> what the badge says
+    "holds": "✓", "condition": "✓ with a condition", "typo": "corrected", "fails": "fails",
+    "claim": "claim", "definition": "definition", "ours": "ours",
+}  # fmt: skip
+WORDS_A_MINUTE = 200
+NOT_VERIFIED = "not verified in this copy"
+log = logging.getLogger(__name__)
+
+
+@lru_cache
+def load(path: Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@lru_cache
+def results(root: Path) -> Account | None:
+    return read(root / "_build" / "results.xml")
+
+
+def root(app: Sphinx) -> Path:
+    return Path(app.srcdir).parent
+
+
+def link(kind: str, target: str, text: str = "") -> nodes.Node:
+    """A cross-reference that Sphinx resolves, and warns about where it leads nowhere."""
+    domain = "math" if kind == "eq" else "std"
+    words = nodes.inline(text, text, classes=["std", f"std-{kind}"])
+    return addnodes.pending_xref(
+        "", words, refdomain=domain, reftype=kind, reftarget=target, refexplicit=bool(text), refwarn=True
+    )
+
+
+def span(text: str, *classes: str) -> nodes.inline:
+    return nodes.inline(text, text, classes=list(classes))
+
+
+def para(*parts: nodes.Node | str, **attributes) -> nodes.paragraph:
+    parts = [nodes.Text(part) if isinstance(part, str) else part for part in parts]
+    return nodes.paragraph("", "", *parts, **attributes)
+
+
+# --- the ledger ---------------------------------------------------------------------------------------------
+
+
+class Ledger(SphinxRole):
+    """{ledger}`E1`: a badge with the row's verdict that links to the row."""
+
+    def run(self):
+        rows = {row["id"]: row for row in load(Path(self.env.srcdir) / "ledger.yml")["rows"]}
+        if self.text not in rows:
+            log.warning("unknown ledger id: %s", self.text, location=self.get_location())
+            return [nodes.problematic(self.rawtext, self.rawtext)], []
+        verdict = rows[self.text]["verdict"]
+        badge = link("ref", f"ledger-{self.text.lower()}", f"{self.text} {VERDICTS[verdict]}")
+        return [nodes.inline("", "", badge, classes=["gae-badge", f"gae-{verdict}"])], []
+
+
+class LedgerTable(SphinxDirective):
+    """Every row of book/ledger.yml by section, beside the result of its tests."""
+
+    def run(self):
+        ledger = load(Path(self.env.srcdir) / "ledger.yml")
+        self.env.note_dependency(str(Path(self.env.srcdir) / "ledger.yml"))
+        return [
+            part
+            for key, title in ledger["sections"].items()
+            for part in self.section(key, title, [row for row in ledger["rows"] if row["section"] == key])
+        ]
+
+    def section(self, key, title, rows):
+        heading = nodes.rubric("", f"{key}. {title}", ids=[f"ledger-section-{key.lower()}"])
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (14, 50, 18, 18)), cols=4)
+        names = (nodes.entry("", para(name)) for name in ("Id", "Statement", "Chapter", "Tests"))
+        group += [nodes.thead("", nodes.row("", *names)), nodes.tbody("", *map(self.row, rows))]
+        return [heading, nodes.table("", group, classes=["gae-ledger"])]
+
+    def row(self, row):
+        name, verdict = row["id"], row["verdict"]
+        anchor = f"ledger-{name.lower()}"
+        self.env.get_domain("std").note_hyperlink_target(anchor, self.env.docname, anchor, f"ledger {name}")
+        statement = [para(*self.inline(row["statement"]))]
+        if row.get("note"):
+            statement.append(para(*self.inline(row["note"]), classes=["gae-note"]))
+        chapter = [span("open", "gae-quiet")]
+        if row.get("chapter"):
+            chapter = [link("doc", "/" + row["chapter"])]
+            if where := row.get("anchor"):
+                chapter += [nodes.Text(" "), link("eq" if where.startswith("eq-") else "ref", where)]
+        cells = (
+            [para(nodes.strong("", name), " ", span(VERDICTS[verdict], "gae-badge", f"gae-{verdict}"))],
+            statement, [para(*chapter)], [para(self.tests(row))],
+        )  # fmt: skip
+        return nodes.row("", *(nodes.entry("", *cell) for cell in cells), ids=[anchor])
+
+    def inline(self, text):
+        return self.parse_inline(text, lineno=self.lineno)[0]
+
+    def tests(self, row):
+        tests = results(root(self.env.app))
+        if tests is None and row.get("chapter"):
+            return span(NOT_VERIFIED, "gae-quiet")
+        if tests is None or row["id"] not in tests.ledger:
+            return span("none needed" if row["verdict"] == "definition" else "none yet", "gae-quiet")
+        tally = tests.ledger[row["id"]]
+        if tally.failed:
+            return span(f"{tally.failed} failed", "gae-failed")
+        return span(f"{tally.passed} passed", "gae-passed")
+
+
+# --- the top of a chapter -----------------------------------------------------------------------------------
+
+
+class Objective(SphinxDirective):
+    """The objective bar: the one formula, and this chapter's choice under each of its terms."""
+
+    terms = {  # option -> (its term, its name); the four after z read as one line
+        "code": (r"z", "code"),
+        "learn": (r"\max_m\;\mathbb{E}_{\mathrm{data}}\bigl[", "who moves m"),
+        "infer": (r"\max_z", "who answers the max"),
+        "prior": (r"\log q_w(z)", "prior"),
+        "decoder": (r"{}+\log q_r(x\mid z)\,\bigr]", "decoder"),
+    }
+    option_spec = dict.fromkeys(terms, directives.unchanged_required)
+
+    def run(self):
+        if missing := [name for name in self.terms if name not in self.options]:
+            raise self.error(f"objective: no choice for {', '.join(missing)}")
+        bar = nodes.definition_list(classes=["gae-objective"])
+        for option, (term, name) in self.terms.items():
+            choice = self.parse_inline(self.options[option], lineno=self.lineno)[0]
+            bar += nodes.definition_list_item(
+                "",
+                nodes.term("", "", nodes.math(term, term), nodes.Text(" "), span(name, "gae-label")),
+                nodes.definition("", para(*choice)),
+            )
+        return [bar]
+
+
+class Facts(SphinxDirective):
+    """Minutes to read, time to run, and what to know first (the body)."""
+
+    has_content = True
+
+    def run(self):
+        first = para(nodes.strong("", "Before you start"))
+        body = [para(span("", "gae-times")), first, *self.parse_content_to_nodes()]
+        return [nodes.container("", *body, classes=["gae-facts"])]
+
+
+def fill_times(app: Sphinx, doctree: nodes.document) -> None:
+    """Write the times into {facts}, once the whole page is read."""
+    for place in doctree.findall(lambda n: isinstance(n, nodes.inline) and "gae-times" in n["classes"]):
+        words = sum(len(part.astext().split()) for part in doctree.findall(nodes.paragraph))
+        tests = results(root(app))
+        tally = tests and tests.notebooks.get(app.env.docname)
+        run = f"{tally.seconds:.0f} s to run ({tests.device})" if tally else "under 60 s to run on two CPU cores"
+        minutes = -(-words // WORDS_A_MINUTE)
+        place += nodes.Text(f"{minutes} minute{'s' * (minutes > 1)} to read · {run}")
+
+
+# --- the landing page ---------------------------------------------------------------------------------------
+
+
+class ModelMap(SphinxDirective):
+    """The models of book/map.yml by part and by who answers the max; what has no page yet is grey and no link."""
+
+    answers = {
+        "argmax": "an exact maximum", "climb": "gradient steps", "encoder": "a trained network",
+        "soft": "a distribution over codes", "none": "nothing is inferred",
+    }  # fmt: skip
+
+    def run(self):
+        models = load(Path(self.env.srcdir) / "map.yml")["nodes"]
+        return [
+            element
+            for part in dict.fromkeys(model["part"] for model in models)
+            for element in self.part(part, [model for model in models if model["part"] == part])
+        ]
+
+    def part(self, title, models):
+        groups = nodes.definition_list(classes=["gae-map"])
+        for key, answer in self.answers.items():
+            if items := [self.item(model) for model in models if model["infer"] == key]:
+                cards = nodes.definition("", nodes.bullet_list("", *items))
+                groups += nodes.definition_list_item("", nodes.term("", answer), cards)
+        return [nodes.rubric("", title), groups]
+
+    def item(self, model):
+        name, planned = model["name"], model["chapter"] not in self.env.found_docs
+        title = span(name, "gae-name") if planned else link("doc", "/" + model["chapter"], name)
+        state = [span(" (planned)", "visually-hidden")] if planned else []
+        line = para(span(model["line"], "gae-label"))
+        return nodes.list_item("", para(title, *state), line, classes=["gae-planned"] * planned)
+
+
+# --- the foot of a page -------------------------------------------------------------------------------------
+
+
+def stamp(app: Sphinx, docname: str) -> str:
+    """What the last test run says about this notebook, in one sentence."""
+    tests = results(root(app))
+    tally = tests and tests.notebooks.get(docname)
+    if not tally:
+        return f"This page is {NOT_VERIFIED}."
+    where = f"on {tests.date}, commit {tests.commit}, {tests.device}, in {tally.seconds:.1f} s"
+    if tally.failed:
+        return f"This page failed {where}: {tally.failed} of {tally.passed + tally.failed} cells."
+    if tally.sha256 != sha256(Path(app.env.doc2path(docname))):
+        return f"This page has changed since it was verified {where}."
+    return f"Verified {where}: all {tally.passed} cells gave the results that you see."
+
+
+def finish_page(app: Sphinx, docname, template, context, doctree) -> None:
+    if doctree is not None and str(app.env.doc2path(docname)).endswith(".ipynb"):
+        context["body"] += f'<p class="gae-stamp">{escape(stamp(app, docname))}</p>'
+
+
+def drop_fontawesome_script(app: Sphinx, error: Exception | None) -> None:
+    """The theme's icons come from its web fonts; its script of the same icons weighs 1.5 MB."""
+    if error or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(re.sub(r'<script[^>]*fontawesome\.js[^>]*></script>', "", text), encoding="utf-8")
+    for script in Path(app.outdir).rglob("fontawesome.js*"):
+        script.unlink()
+
+
+def address(app: Sphinx, config) -> None:
+    """The repository's address stands in pyproject.toml alone."""
+    project = tomllib.loads((root(app) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    config.html_theme_options["repository_url"] = project["urls"]["Repository"]
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_role("ledger", Ledger())
+    for name, directive in {
+        "objective": Objective, "facts": Facts, "model-map": ModelMap, "ledger-table": LedgerTable,
+    }.items():  # fmt: skip
+        app.add_directive(name, directive)
+    app.connect("config-inited", address)
+    app.connect("doctree-read", fill_times)
+    app.connect("html-page-context", finish_page)
+    app.connect("build-finished", drop_fontawesome_script)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
