@@ -67,9 +67,19 @@ IPyNbCell.sanitize = sanitize
 
 
 def pytest_terminal_summary(terminalreporter):
-    reports = [report for group in terminalreporter.stats.values() for report in group if hasattr(report, "user_properties")]
-    lines = [f"{report.nodeid}: {value}" for report in reports if report.when == "call"
-             for key, value in report.user_properties if key == "drift"]
+    reports = [
+        report
+        for group in terminalreporter.stats.values()
+        for report in group
+        if hasattr(report, "user_properties")
+    ]
+    lines = [
+        f"{report.nodeid}: {value}"
+        for report in reports
+        if report.when == "call"
+        for key, value in report.user_properties
+        if key == "drift"
+    ]
     if lines:
         terminalreporter.section("numbers more than 2 % from the stored ones (GPU)")
         terminalreporter.write("\n".join(lines) + "\n")

@@ -24,7 +24,9 @@ from tools import run as runner  # noqa: E402
 def run(*command, cwd):
     """Exit code and all output of a command that knows nothing of the test run around it."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
-    done = subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=120
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -53,8 +55,12 @@ def copy(tmp_path):
     shutil.copy(ROOT / "tests" / "test_notebooks.py", tmp_path / "tests")
 
     def write(change=lambda nb: None):
-        cells = [new_code_cell(source, id=f"c{n}", outputs=[nbformat.from_dict(out) for out in outputs],
-                               execution_count=n) for n, (source, outputs) in enumerate(CELLS, 1)]
+        cells = [
+            new_code_cell(
+                source, id=f"c{n}", outputs=[nbformat.from_dict(out) for out in outputs], execution_count=n
+            )
+            for n, (source, outputs) in enumerate(CELLS, 1)
+        ]
         nb = new_notebook(cells=[new_markdown_cell("# Small", id="c0"), *cells])
         runner.normalise(nb)
         change(nb)
@@ -177,6 +183,22 @@ def test_a_book_without_notebooks(copy):
     assert code == 1 and "test_the_book_has_notebooks" in told, told
 
 
+def test_run_writes_the_same_bytes_twice_and_nothing_where_a_cell_raises(copy):
+    root = copy(strip)
+    path, command = root / "book" / "small.ipynb", ("tools/run.py", "book/small.ipynb")
+    assert run(*command, "--check", cwd=root)[0] == 1, "stripped outputs would be written"
+    assert run(*command, cwd=root)[0] == 0
+    first = path.read_bytes()
+    copy()
+    assert path.read_bytes() == first, "tools/run.py wrote something else than the outputs above"
+    assert run(*command, "--check", cwd=root)[0] == 0
+    copy(fail)
+    first = path.read_bytes()
+    code, told = run(*command, cwd=root)
+    assert code == 1 and "small, cell 4 (id c3)" in told and "ZeroDivisionError" in told, told
+    assert path.read_bytes() == first
+
+
 # --- pages ---------------------------------------------------------------------------------------------------
 
 PAGE = """# A page
@@ -211,8 +233,21 @@ def build(tmp_path):
     def make(line=""):
         (pages / "page.md").write_text(f"{PAGE}\n{line}\n")
         tool = str(Path(sys.executable).with_name("jupyter-book"))
-        return run(tool, "build", "book", "--path-output", ".", "--config", "_config.yml",
-                   "--all", "-W", "-n", "--keep-going", "-q", cwd=tmp_path)
+        return run(
+            tool,
+            "build",
+            "book",
+            "--path-output",
+            ".",
+            "--config",
+            "_config.yml",
+            "--all",
+            "-W",
+            "-n",
+            "--keep-going",
+            "-q",
+            cwd=tmp_path,
+        )
 
     return make
 
@@ -248,7 +283,9 @@ def test_every_broken_line_is_warned_about(build):
     code, told = build("\n\n".join(BROKEN))
     assert code != 0, told
     for line, word in BROKEN.items():
-        assert sum(word in warning for warning in warnings(told)) == 1, f"{line}: not warned about once\n{told}"
+        assert sum(word in warning for warning in warnings(told)) == 1, (
+            f"{line}: not warned about once\n{told}"
+        )
     assert len(warnings(told)) == len(BROKEN), told
 
 

@@ -42,10 +42,18 @@ def raw(text):
 def site():
     """Stands for Sphinx's environment after a build of two pages."""
     person = SimpleNamespace(rich_prelast_names=["van"], rich_last_names=["Rijn"])
-    cite = SimpleNamespace(key="rijn", citation_id="id7", bibliography_key=SimpleNamespace(docname="references"),
-                           entry=SimpleNamespace(persons={"author": [person] * 3}, fields={"year": "1642"}))
-    labels = {"sec-a": ("cases/a", "sec-a", "A section"), "fig-a": ("cases/a", "fig-a", "What to conclude"),
-              "ex-a": ("cases/a", "ex-a", "Exercise"), "ledger-e1": ("ledger", "ledger-e1", "ledger E1")}
+    cite = SimpleNamespace(
+        key="rijn",
+        citation_id="id7",
+        bibliography_key=SimpleNamespace(docname="references"),
+        entry=SimpleNamespace(persons={"author": [person] * 3}, fields={"year": "1642"}),
+    )
+    labels = {
+        "sec-a": ("cases/a", "sec-a", "A section"),
+        "fig-a": ("cases/a", "fig-a", "What to conclude"),
+        "ex-a": ("cases/a", "ex-a", "Exercise"),
+        "ledger-e1": ("ledger", "ledger-e1", "ledger E1"),
+    }
     title = SimpleNamespace(astext=lambda: "Another page")
     env = SimpleNamespace(
         domaindata={"std": {"labels": labels, "anonlabels": {}}, "cite": {"citations": [cite]},
@@ -128,8 +136,11 @@ REST = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("source, expected", [*ROLES.values(), *DIRECTIVES.values(), *REST.values()],
-                         ids=[*ROLES, *DIRECTIVES, *REST])
+@pytest.mark.parametrize(
+    "source, expected",
+    [*ROLES.values(), *DIRECTIVES.values(), *REST.values()],
+    ids=[*ROLES, *DIRECTIVES, *REST],
+)
 def test_lowering(lower, source, expected):
     assert lower(source) == expected
     assert not raw(lower(source))
@@ -177,14 +188,16 @@ def test_cells(site):
     made = colab.copy(nb, "cases/a", site, PROJECT, "v1.2.3")
     assert book.dumps(nb) == before, "the copy changed its original"
     install, where, title, shown, caption, solution, broken = made.cells
-    assert "%pip install -q --no-deps \"gaelib @ git+https://example.org/owner/name@v1.2.3\"" in install.source
+    assert '%pip install -q --no-deps "gaelib @ git+https://example.org/owner/name@v1.2.3"' in install.source
     assert f"{URL}cases/a.html" in where.source and title.source == "# A"
     assert shown.outputs[0].data["text/plain"] == "2" and "mystnb" not in shown.metadata
     assert caption.source == "**Fig. 4.** By (7)."
     assert solution.source == "#@title Solution\ny = 2" and solution.metadata.cellView == "form"
     compile(broken.source, "broken", "exec")
     assert broken.outputs == [{"output_type": "stream", "name": "stdout", "text": "CheckFailed: no\n"}]
-    assert made.metadata.accelerator == "GPU" and made.metadata.colab.toc_visible and "myst" not in made.metadata
+    assert (
+        made.metadata.accelerator == "GPU" and made.metadata.colab.toc_visible and "myst" not in made.metadata
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 
 import gaelib
@@ -74,6 +75,72 @@ def walk(path):
     return unsolved, answers, checks
 
 
+SOLUTION = """x = 1
+# your turn: y = 0
+y = x + 1
+
+z = 3
+# end
+if x:
+    # your turn: w = None
+    w = y + z
+    # end
+# a remark
+
+check("w is five", abs(w - 5), 0)"""
+STUB = """x = 1
+# your turn
+y = 0
+# end
+if x:
+    # your turn
+    w = None
+    # end
+# then run:
+# # a remark
+
+# check("w is five", abs(w - 5), 0)"""
+
+
+def test_a_stub_is_made_from_its_solution():
+    assert exercises.stub(SOLUTION) == STUB
+    assert exercises.awake(STUB).endswith('    # end\n# a remark\n\ncheck("w is five", abs(w - 5), 0)')
+
+
+@pytest.mark.parametrize("source, named", [
+    ("check('a', 0, 0)", "needs"),
+    ("# your turn: y = 0\ny = 1\ncheck('a', 0, 0)", "never closed"),
+    ("# your turn:\ny = 1\n# end\ncheck('a', 0, 0)", "wrong line"),
+    ("# your turn\ny = 1\n# end\ncheck('a', 0, 0)", "wrong line"),
+    ("# your turn: y = 0\n\n# end\ncheck('a', 0, 0)", "nothing stands between"),
+    ("# your turn: y = 0\n# your turn: y = 0\ny = 1\n# end\ncheck('a', 0, 0)", "before line 1 was closed"),
+    ("y = 1\n# end\ncheck('a', 0, 0)", "closes nothing"),
+    ("# your turn: y = 0\ny = 1\n# end", "add a check"),
+])  # fmt: skip
+def test_a_malformed_solution_is_named(source, named):
+    with pytest.raises(exercises.Malformed, match=named) as error:
+        exercises.stub(source, "cases/a, cell 7")
+    assert str(error.value).startswith("cases/a, cell 7")
+
+
+def test_stubs_and_solutions_come_in_pairs():
+    def cell(tag):
+        return nbformat.v4.new_code_cell(SOLUTION, metadata={"tags": [tag]})
+
+    made = exercises.fill(nbformat.v4.new_notebook(cells=[cell("solution")]), "cases/a")
+    assert [book.tags(c) for c in made.cells] == [{"exercise-stub"}, {"solution"}] and made.cells[
+        0
+    ].source == STUB
+    assert exercises.fill(made).cells == made.cells
+    for tags in (
+        ["exercise-stub"],
+        ["exercise-stub", "exercise-stub", "solution"],
+        ["exercise-stub", "hide-input"],
+    ):
+        with pytest.raises(exercises.Malformed, match="cases/a, cell 1"):
+            exercises.fill(nbformat.v4.new_notebook(cells=[cell(tag) for tag in tags]), "cases/a")
+
+
 def test_the_book_has_notebooks():
     assert PATHS, "no notebook found below book/"
     assert any(walk(path)[0] for path in PATHS), "no exercise found in the whole book"
@@ -84,9 +151,13 @@ def test_an_unsolved_stub_fails_in_its_check(path):
     for where, error in walk(path)[0].items():
         assert error is not None, f"{where}: the unsolved stub passes its checks: they test nothing"
         told = "".join(traceback.format_exception(error))
-        assert type(error).__name__ == "CheckFailed", f"{where}: the unsolved stub must fail in check(), but:\n{told}"
+        assert type(error).__name__ == "CheckFailed", (
+            f"{where}: the unsolved stub must fail in check(), but:\n{told}"
+        )
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raised = Path(last.filename).resolve() == Path(gaelib.verify.__file__).resolve() and last.name == "check"
+        raised = (
+            Path(last.filename).resolve() == Path(gaelib.verify.__file__).resolve() and last.name == "check"
+        )
         assert raised, f"{where}: CheckFailed was not raised by gaelib.check:\n{told}"
 
 
@@ -99,7 +170,9 @@ def test_every_solution_passes(path):
 
 @each
 def test_a_loose_bound_says_why(path):
-    loose = [f"{where}: {claim!r}: measured {value:.3g}, bound {bound:g}, no why"
-             for where, claim, value, bound, why in walk(path)[2]
-             if value <= bound and bound > LOOSE * abs(value) and not why]
+    loose = [
+        f"{where}: {claim!r}: measured {value:.3g}, bound {bound:g}, no why"
+        for where, claim, value, bound, why in walk(path)[2]
+        if value <= bound and bound > LOOSE * abs(value) and not why
+    ]
     assert not loose, "\n".join(loose)

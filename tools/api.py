@@ -37,7 +37,9 @@ log densities are in nats.
 
 # --- reStructuredText, as far as docstrings use it, to Markdown ---
 
-CODE = re.compile(r":math:`(?P<maths>[^`]+)`|(?::[\w:]+:)?`{1,2}(?P<code>[^`]+)`{1,2}|(?P<dollar>\$[^$\n]+\$)")
+CODE = re.compile(
+    r":math:`(?P<maths>[^`]+)`|(?::[\w:]+:)?`{1,2}(?P<code>[^`]+)`{1,2}|(?P<dollar>\$[^$\n]+\$)"
+)
 
 
 def escape(text):
@@ -53,7 +55,7 @@ def inline(text, links):
     text = " ".join(text.split())
     out, end = [], 0
     for match in CODE.finditer(text):
-        out.append(escape(text[end:match.start()]))
+        out.append(escape(text[end : match.start()]))
         if match["code"]:
             code = match["code"].lstrip("~")
             name = code.removesuffix("()").split(".")[-1]
@@ -76,7 +78,7 @@ def blocks(text, links):
         lines = block.splitlines()
         if block.startswith((" ", "\t")):
             code = textwrap.dedent(block)
-            if out and out[-1].endswith("```") and literal:     # one example with a blank line in it
+            if out and out[-1].endswith("```") and literal:  # one example with a blank line in it
                 out[-1] = out[-1][:-3] + "\n" + code + "\n```"
             else:
                 out.append(f"```text\n{code}\n```")
@@ -84,16 +86,16 @@ def blocks(text, links):
             continue
         literal = False
         if lines[0].startswith(".. math::"):
-            out.append("$$\n" + textwrap.dedent("\n".join(lines))[len(".. math::"):].strip() + "\n$$")
+            out.append("$$\n" + textwrap.dedent("\n".join(lines))[len(".. math::") :].strip() + "\n$$")
         elif ITEM.match(lines[0]):
             items = []
             for line in lines:
                 items = [*items, line] if ITEM.match(line) else [*items[:-1], f"{items[-1]} {line.strip()}"]
             for item in items:
                 mark = ITEM.match(item)[0].strip()
-                text_ = inline(item[len(ITEM.match(item)[0]):], links)
+                text_ = inline(item[len(ITEM.match(item)[0]) :], links)
                 out.append(f"{mark if mark[0].isdigit() else '-'} {text_}")
-            out = out[:-len(items)] + ["\n".join(out[-len(items):])]
+            out = out[: -len(items)] + ["\n".join(out[-len(items) :])]
         else:
             out.append(inline(re.sub(r"::$", ":", block), links))
     return "\n\n".join(out)
@@ -140,17 +142,20 @@ def markdown(doc, links=()):
 
 # --- what is public ---
 
+
 def signature(name, thing):
     """`name(a, b=1)` without annotations: the docstring gives types and shapes. Wrapped to fit a page."""
     try:
         found = inspect.signature(thing)
     except (TypeError, ValueError):
         return name
+
     def plain(parameter):
         default = parameter.default
         if callable(default) and default is not parameter.empty:
             default = type("", (), {"__repr__": lambda self: "..."})()
         return parameter.replace(annotation=parameter.empty, default=default)
+
     kept = [plain(p) for p in found.parameters.values() if p.name != "self"]
     line = f"{name}{found.replace(parameters=kept, return_annotation=found.empty)}"
     return line if len(line) <= 88 else "\n".join(textwrap.wrap(line, 84, subsequent_indent="    "))
@@ -158,9 +163,15 @@ def signature(name, thing):
 
 def public(module):
     """The classes and functions that a module defines, describes and does not hide, in the order of its text."""
-    found = [thing for name, thing in vars(module).items()
-             if name in getattr(module, "__all__", [name]) and not name.startswith("_")
-             and (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__ == module.__name__ and thing.__doc__]
+    found = [
+        thing
+        for name, thing in vars(module).items()
+        if name in getattr(module, "__all__", [name])
+        and not name.startswith("_")
+        and (inspect.isclass(thing) or inspect.isfunction(thing))
+        and thing.__module__ == module.__name__
+        and thing.__doc__
+    ]
     return sorted(found, key=lambda thing: inspect.getsourcelines(thing)[1])
 
 
@@ -214,7 +225,9 @@ def page(package="gaelib"):
             out.append(f"```python\n{signature(path, thing)}\n```\n\n{markdown(thing.__doc__, links)}\n")
             if inspect.isclass(thing):
                 for label, method in methods(thing, package).items():
-                    out.append(f"**`{signature(f'{name}.{label}', method)}`**\n\n{markdown(method.__doc__, links)}\n")
+                    out.append(
+                        f"**`{signature(f'{name}.{label}', method)}`**\n\n{markdown(method.__doc__, links)}\n"
+                    )
     return "\n".join(out)
 
 

@@ -75,7 +75,9 @@ class Site:
     @classmethod
     def load(cls, path=ENVIRONMENT, url=None):
         if not path.exists():
-            raise SystemExit(f"no {path.name} in {path.parent}: equation numbers come from a build, run make book first")
+            raise SystemExit(
+                f"no {path.name} in {path.parent}: equation numbers come from a build, run make book first"
+            )
         with open(path, "rb") as file:
             return cls(pickle.load(file), url or book.project()["site"])
 
@@ -118,10 +120,24 @@ class Site:
         """(address, authors, year) of a reference."""
         cite = self.cited[key]
         people = cite.entry.persons.get("author") or cite.entry.persons.get("editor") or []
-        names = ["".join(map(str, [*(f"{part} " for part in person.rich_prelast_names),
-                                   " ".join(map(str, person.rich_last_names))])) for person in people]
+        names = [
+            "".join(
+                map(
+                    str,
+                    [
+                        *(f"{part} " for part in person.rich_prelast_names),
+                        " ".join(map(str, person.rich_last_names)),
+                    ],
+                )
+            )
+            for person in people
+        ]
         who = names[0] + " et al." if len(names) > 2 else " and ".join(names)
-        return self.page(cite.bibliography_key.docname, cite.citation_id), who, cite.entry.fields.get("year", "n.d.")
+        return (
+            self.page(cite.bibliography_key.docname, cite.citation_id),
+            who,
+            cite.entry.fields.get("year", "n.d."),
+        )
 
     def relative(self, here, path):
         """The docname or file that a path means on the page `here`."""
@@ -203,7 +219,13 @@ class Lower:
             return details(f"Solution of {self.site.numbered(argument)[1].lower()}", self.text(body))
         if name == "prf:proof":
             return quote("Proof", self.text("\n".join(filter(None, (argument, body)))))
-        if name == "exercise" or name in ("prf:theorem", "prf:proposition", "prf:remark", "prf:definition", "prf:example"):
+        if name == "exercise" or name in (
+            "prf:theorem",
+            "prf:proposition",
+            "prf:remark",
+            "prf:definition",
+            "prf:example",
+        ):
             title = self.site.numbered(options["label"])[1] if "label" in options else kind.capitalize()
             return quote(title + (f" ({self.inline(argument)})" if argument else ""), self.text(body))
         if name == "math":
@@ -247,7 +269,9 @@ class Lower:
         if bang:
             return f"![{words}]({self.image(target)}{match['title']})"
         path, _, anchor = target.partition("#")
-        docname = re.sub(r"\.(md|ipynb|html)$", "", self.site.relative(self.here, path)) if path else self.here
+        docname = (
+            re.sub(r"\.(md|ipynb|html)$", "", self.site.relative(self.here, path)) if path else self.here
+        )
         if docname not in self.site.env.titles:
             raise Unknown(f"{self.here}: the link to {target} leads to no page")
         return f"[{words}]({self.site.page(docname, anchor)})"
@@ -258,7 +282,9 @@ class Lower:
         if match["display"] is not None:
             return self.display(match["display"], match["label"])
         if match["foreign"]:
-            raise Unknown(f"{self.here}: footnotes and substitutions are not on the closed list: {match['foreign']}")
+            raise Unknown(
+                f"{self.here}: footnotes and substitutions are not on the closed list: {match['foreign']}"
+            )
         return match[0] if match["target"] is None else self.link(match)
 
     def inline(self, text):
@@ -297,7 +323,7 @@ class Lower:
             end = next((i for i, text in enumerate(lines) if close.match(text)), None)
             if end is None:
                 raise Unknown(f"{self.here}: the fence {line.strip()!r} is never closed")
-            body, lines = "\n".join(lines[:end]), lines[end + 1:]
+            body, lines = "\n".join(lines[:end]), lines[end + 1 :]
             if name is None and marks[0] != ":":
                 out.append("\n".join([line, body, f"{indent}{marks}"]))  # code to show: as it is
             elif name is None:
@@ -330,7 +356,9 @@ def code(cell):
 def copy(nb, docname, site, project, ref):
     """The Colab copy of a notebook; `nb` is not changed."""
     lower, cells = Lower(site, docname), []
-    install = nbformat.v4.new_code_cell(BOOTSTRAP.format(**project, ref=ref), id="colab-install", metadata={"cellView": "form"})
+    install = nbformat.v4.new_code_cell(
+        BOOTSTRAP.format(**project, ref=ref), id="colab-install", metadata={"cellView": "form"}
+    )
     where = f"*This notebook is a copy of [a page of the book]({site.page(docname)}), at {ref}.*"
     for cell in nb.cells:
         caption = cell.metadata.get("mystnb", {}).get("figure")
@@ -343,7 +371,9 @@ def copy(nb, docname, site, project, ref):
             number = site.numbered(caption["name"])[1] if caption.get("name") else "Figure"
             text = f"**{number}.** {lower.inline(caption.get('caption', ''))}"
             cells.append(nbformat.v4.new_markdown_cell(text, id=f"{cell.id[:55]}-caption"))
-    out = nbformat.v4.new_notebook(cells=[install, nbformat.v4.new_markdown_cell(where, id="colab-where"), *cells])
+    out = nbformat.v4.new_notebook(
+        cells=[install, nbformat.v4.new_markdown_cell(where, id="colab-where"), *cells]
+    )
     out.metadata = nbformat.from_dict({
         "colab": {"provenance": [], "toc_visible": True, **nb.metadata.get("colab", {})},
         "kernelspec": {"display_name": "Python 3", "name": "python3"},
@@ -357,7 +387,9 @@ def copy(nb, docname, site, project, ref):
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Write Colab copies of the book's notebooks.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--ref", help="tag, branch or commit to install; default: v and the version in pyproject.toml")
+    parser.add_argument(
+        "--ref", help="tag, branch or commit to install; default: v and the version in pyproject.toml"
+    )
     args = parser.parse_args(argv)
     project, site, paths = book.project(), Site.load(), book.notebooks()
     if not paths:

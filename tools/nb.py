@@ -14,14 +14,26 @@ BOOK = ROOT / "book"
 # Chapters live in these folders; anything else in the book is a page, not a chapter.
 CHAPTERS = ("idea", "cases", "family", "practice")
 
-TAGS = {"hide-input", "hide-cell", "remove-cell", "raises-exception", "nbval-ignore-output",
-        "nbval-skip", "exercise-stub", "solution", "break-it"}
+TAGS = {
+    "hide-input",
+    "hide-cell",
+    "remove-cell",
+    "raises-exception",
+    "nbval-ignore-output",
+    "nbval-skip",
+    "exercise-stub",
+    "solution",
+    "break-it",
+}
 
 
 def notebooks(book=BOOK):
     """Every notebook of the book, in a stable order; build folders and checkpoints are not the book's."""
-    return sorted(p for p in Path(book).rglob("*.ipynb")
-                  if not any(part.startswith((".", "_")) for part in p.relative_to(book).parts))
+    return sorted(
+        p
+        for p in Path(book).rglob("*.ipynb")
+        if not any(part.startswith((".", "_")) for part in p.relative_to(book).parts)
+    )
 
 
 def name(path, book=BOOK):
@@ -65,8 +77,12 @@ def project(root=ROOT):
     table = tomllib.loads((Path(root) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address = table["urls"]["Repository"].rstrip("/").removesuffix(".git")
     owner, repository = address.split("/")[-2:]
-    return {"name": table["name"], "version": table["version"], "repository": address,
-            "site": f"https://{owner}.github.io/{repository}/"}
+    return {
+        "name": table["name"],
+        "version": table["version"],
+        "repository": address,
+        "site": f"https://{owner}.github.io/{repository}/",
+    }
 
 
 OPTION = re.compile(r"^:[\w-]+:.*$", re.M)

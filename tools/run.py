@@ -28,13 +28,20 @@ STEADY = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
-LANGUAGE = {"name": "python", "pygments_lexer": "ipython3", "file_extension": ".py", "mimetype": "text/x-python"}
+LANGUAGE = {
+    "name": "python",
+    "pygments_lexer": "ipython3",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+}
 
 
 def normalise(nb):
     """Drop from a notebook what differs between machines and moments. In place; returns nb."""
     kept = {key: nb.metadata[key] for key in ("accelerator", "colab", "myst") if key in nb.metadata}
-    nb.metadata = NotebookNode(kept | {"kernelspec": NotebookNode(KERNELSPEC), "language_info": NotebookNode(LANGUAGE)})
+    nb.metadata = NotebookNode(
+        kept | {"kernelspec": NotebookNode(KERNELSPEC), "language_info": NotebookNode(LANGUAGE)}
+    )
     for cell in nb.cells:
         for key in ("execution", "collapsed", "ExecuteTime"):
             cell.metadata.pop(key, None)
@@ -50,8 +57,14 @@ def normalise(nb):
 async def execute(path, gate):
     """The notebook at `path`, run. Raises what nbclient raises, with a line that names notebook and cell."""
     nb = exercises.fill(book.read(path), book.name(path))
-    client = NotebookClient(nb, timeout=TIMEOUT, kernel_name="python3", record_timing=False, coalesce_streams=True,
-                            resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        nb,
+        timeout=TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
     async with gate:
         async with client.async_setup_kernel():
             count = 0
@@ -62,7 +75,9 @@ async def execute(path, gate):
                 try:
                     await client.async_execute_cell(cell, index, execution_count=count)
                 except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-                    raise RuntimeError(f"{book.name(path)}, cell {index + 1} (id {cell.id}): {error}") from None
+                    raise RuntimeError(
+                        f"{book.name(path)}, cell {index + 1} (id {cell.id}): {error}"
+                    ) from None
     return normalise(nb)
 
 

@@ -1,0 +1,124 @@
+"""book/api.md is what gaelib's docstrings say, and every public name is on it."""
+
+import inspect
+import sys
+from pathlib import Path
+
+import gaelib
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools import api  # noqa: E402
+
+DOC = """Sum of ``x`` over D, as `api.page` says; *not* (n,*X) of F_T [1]_.
+
+    a line of its own
+
+Goes on, with :math:`x^2`:
+
+- one
+  item
+- another, see `dict`
+
+Parameters
+----------
+x, y : tensor (n, D)
+    What is added.
+flag : bool
+
+Returns
+-------
+tensor (n,), nats
+
+Raises
+------
+ValueError
+    With both numbers.
+
+Notes
+-----
+.. math:: a = b
+
+References
+----------
+.. [1] Lloyd (1982).
+
+Examples
+--------
+First:
+
+>>> 1 + 1
+2
+"""
+PAGE = r"""Sum of `x` over D, as [`api.page`](#api-page) says; *not* (n,\*X) of F\_T [1].
+
+```text
+a line of its own
+```
+
+Goes on, with $x^2$:
+
+- one item
+- another, see `dict`
+
+**Parameters**
+
+`x`, `y`
+: *tensor (n, D).* What is added.
+
+`flag`
+: *bool.*
+
+**Returns**
+
+tensor (n,), nats
+
+**Raises**
+
+`ValueError`
+: With both numbers.
+
+**Notes**
+
+$$
+a = b
+$$
+
+**References**
+
+- Lloyd (1982).
+
+**Examples**
+
+First:
+
+```python
+>>> 1 + 1
+2
+```"""
+
+
+def test_a_docstring_in_markdown():
+    assert api.markdown(DOC, {"page": "api-page"}) == PAGE
+
+
+def test_the_page_is_in_step():
+    assert api.PAGE.read_text(encoding="utf-8") == api.page(), "a docstring changed: run tools/api.py"
+
+
+def test_every_public_name_is_on_the_page():
+    text = api.PAGE.read_text(encoding="utf-8")
+    for name in gaelib.__all__:
+        thing = getattr(gaelib, name)
+        line = f"## `gaelib.{name}`" if inspect.ismodule(thing) else f"### `{name}`"
+        assert f"\n{line}\n" in text, name
+
+
+def test_anchors_are_unique_whatever_their_case():
+    anchors = [line[1:-2].lower() for line in api.PAGE.read_text(encoding="utf-8").splitlines()
+               if line.startswith("(api-") and line.endswith(")=")]  # fmt: skip
+    assert len(anchors) == len(set(anchors)) > 20
+
+
+def test_nothing_on_the_page_depends_on_the_machine():
+    text = api.PAGE.read_text(encoding="utf-8")
+    assert " at 0x" not in text and "<function" not in text and str(Path.home()) not in text
