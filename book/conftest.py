@@ -1,8 +1,9 @@
 """How a notebook's stored outputs are compared with those just computed.
 
-Words and whole numbers must agree exactly; a number with decimals may differ by one unit of its last printed place.
-nbval does not compare pictures (image/png). On a GPU the words must agree too and every `check` must pass, but numbers
-that differ by more than 2 % are listed, not failed. nbval compares what `sanitize` returns, hence one class.
+Words and whole numbers must agree exactly; a number with decimals may differ by one unit of its last printed
+place. nbval does not compare pictures (image/png). On a GPU the words must agree too and every `check` must
+pass, but numbers that differ by more than 2 % are listed, not failed. nbval compares what `sanitize` returns,
+hence one class.
 """
 
 import os
@@ -13,6 +14,8 @@ from nbval.plugin import IPyNbCell
 
 # Blanks before a number belong to it: 9.99 may become 10.00 in a column of fixed width.
 NUMBER = re.compile(r" *([+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d{1,3}(?!\d))?)")
+# An interactive figure's name is a digest of its content: it changes with the last place of a coordinate.
+DIGEST = re.compile(r"\bgae-[0-9a-f]{8}\b")
 DRIFT = 0.02
 
 
@@ -41,9 +44,10 @@ class Printed(str):
     def __eq__(self, other):
         if str.__eq__(self, other):
             return True
-        if NUMBER.sub("#", self) != NUMBER.sub("#", other):
+        mine, theirs = DIGEST.sub("gae", self), DIGEST.sub("gae", other)
+        if NUMBER.sub("#", mine) != NUMBER.sub("#", theirs):
             return False
-        pairs = [pair for pair in zip(NUMBER.findall(self), NUMBER.findall(other)) if not near(*pair)]
+        pairs = [pair for pair in zip(NUMBER.findall(mine), NUMBER.findall(theirs)) if not near(*pair)]
         if pairs and on_gpu():
             far = [f"{a} -> {b}" for a, b in pairs if abs(float(a) - float(b)) > DRIFT * abs(float(a))]
             self.cell.user_properties += [("drift", text) for text in far]

@@ -4,7 +4,23 @@ from importlib.metadata import version
 
 from . import core, data, flats, noise, parallel, plot
 from .models.kmeans import KMeans
+from .models.lgae import LGAE
+from .models.memory import Memory
+from .models.ppca import PPCA
 from .verify import CheckFailed, check
 
 __version__ = version("gaelib")
-__all__ = ["CheckFailed", "KMeans", "check", "core", "data", "flats", "noise", "parallel", "plot"]
+__all__ = [
+    "LGAE",
+    "PPCA",
+    "CheckFailed",
+    "KMeans",
+    "Memory",
+    "check",
+    "core",
+    "data",
+    "flats",
+    "noise",
+    "parallel",
+    "plot",
+]

@@ -39,7 +39,7 @@ class Joint(nn.Module):
         raise TypeError(f"{type(self).__name__} defines no log_joint: a Joint is its log_joint, write one")
 
 
-def ask(joint, method, who, instead):
+def _ask(joint, method, who, instead):
     """The joint's closed form, or a refusal that says what to use instead."""
     found = getattr(joint, method, None)
     if found is None:
@@ -59,7 +59,7 @@ class Exact:
 
     def __call__(self, joint, x):
         with torch.no_grad():
-            z = ask(joint, "argmax", "Exact()", "Climb(...)")(x)
+            z = _ask(joint, "argmax", "Exact()", "Climb(...)")(x)
         return z, x.new_zeros(len(x))
 
 
@@ -90,7 +90,7 @@ class Soft:
 
     def __call__(self, joint, x):
         with torch.no_grad():
-            return ask(joint, "posterior", f"Soft(T={self.T})", "Exact() or Climb(...)")(x, self.T)
+            return _ask(joint, "posterior", f"Soft(T={self.T})", "Exact() or Climb(...)")(x, self.T)
 
 
 def climb(f, z0, steps, lr, unroll=False, project=None):
@@ -176,7 +176,7 @@ def soft_floor(beta):
 # --- Who moves the parameters ---------------------------------------------------------------------------
 
 
-def finite(value, step):
+def _finite(value, step):
     """The value as a float, or a refusal that names the step."""
     value = float(value)
     if not math.isfinite(value):
@@ -209,7 +209,7 @@ def alternate(joint, batches, infer, steps, tol=0.0, all_sum=lambda sums: sums, 
         with torch.no_grad():
             for x in batches:
                 z, bonus = infer(joint, x)
-                sums = ask(joint, "stats", "alternate", "ascend(...)")(x, z)
+                sums = _ask(joint, "stats", "alternate", "ascend(...)")(x, z)
                 sums |= {"objective": (joint.log_joint(x, z) + bonus).sum(), "samples": torch.tensor(len(x))}
                 for name, value in sums.items():  # added in float64, whatever the data's dtype
                     total[name] = total.get(name, 0) + value.detach().to("cpu", torch.float64)
@@ -218,7 +218,7 @@ def alternate(joint, batches, infer, steps, tol=0.0, all_sum=lambda sums: sums, 
                     f"no batch at step {step}: pass batches that can be read again, such as a list"
                 )
             total = all_sum(total)
-            history.append(finite(total.pop("objective") / total.pop("samples"), step))
+            history.append(_finite(total.pop("objective") / total.pop("samples"), step))
             joint.update(total)
         if on_step is not None:
             on_step(step, history[-1])
@@ -227,19 +227,23 @@ def alternate(joint, batches, infer, steps, tol=0.0, all_sum=lambda sums: sums, 
     return history
 
 
-def ascend(f, params, steps, lr, on_step=None):
-    """Move parameters up the gradient of f with Adam.
+def ascend(f, params, steps, lr, optimiser=torch.optim.Adam, on_step=None):
+    """Move parameters up the gradient of f, ``lambda: objective(joint, x, infer).mean()`` for example.
 
-    ``f`` is, for example, ``lambda: objective(joint, x, infer).mean()``.  Returns f before each step.
+    ``optimiser(params, lr=lr)`` is any of torch's.  A true answer of ``on_step(step, value)`` stops the climb.
+    Returns f before each step.
     """
-    optimiser = torch.optim.Adam(list(params), lr=lr, maximize=True)
+    optimiser = optimiser(list(params), lr=lr)
     history = []
-    for step in range(steps):
+
+    def loss():
         optimiser.zero_grad()
-        value = f()
-        history.append(finite(value.detach(), step))
+        value = -f()
         value.backward()
-        optimiser.step()
-        if on_step is not None:
-            on_step(step, history[-1])
+        return value
+
+    for step in range(steps):
+        history.append(_finite(-optimiser.step(loss).detach(), step))
+        if on_step is not None and on_step(step, history[-1]):
+            break
     return history

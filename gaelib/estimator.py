@@ -13,6 +13,8 @@ from tqdm import tqdm
 from .core import Exact, alternate, objective
 from .parallel import all_sum
 
+__all__ = ["Estimator", "Rows"]
+
 BATCH = 8192  # rows moved to the device at a time
 
 REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
@@ -46,10 +48,11 @@ class Rows:
     """Validated data as re-iterable batches: tensors (n_b, D) on one device.
 
     ``kind`` is what the caller passed (NumPy or torch, device and dtype), so that answers can be given alike.
+    With ``holes`` entries may be NaN.
     """
 
-    def __init__(self, X, estimator, reset):
-        self.estimator, self.streamed = estimator, is_batches(X)
+    def __init__(self, X, estimator, reset, holes=False):
+        self.estimator, self.streamed, self.holes = estimator, is_batches(X), holes
         self.X = X if self.streamed else self._table(X, reset)
         first = next(iter(X), None) if self.streamed else self.X
         if first is None:
@@ -76,7 +79,7 @@ class Rows:
         except (ValueError, TypeError) as error:
             remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
             raise type(error)(f"{error}" + (f": {remedy}" if remedy else "")) from None
-        for start in range(0, len(X), BATCH):
+        for start in () if self.holes else range(0, len(X), BATCH):
             part = (
                 torch.as_tensor(np.array(X[start : start + BATCH]))
                 if not torch.is_tensor(X)
@@ -206,9 +209,10 @@ class Estimator(TransformerMixin, BaseEstimator):
             At the first non-finite objective, naming the step.
         """
         data = Rows(X, self, reset=True)
-        need_integer("n_init", self.n_init)
-        need_integer("max_iter", self.max_iter)
-        if not (isinstance(self.tol, numbers.Real) and self.tol >= 0):
+        for name in ("n_init", "max_iter"):
+            if hasattr(self, name):
+                need_integer(name, getattr(self, name))
+        if hasattr(self, "tol") and not (isinstance(self.tol, numbers.Real) and self.tol >= 0):
             raise ValueError(f"tol={self.tol!r} must be a number of at least 0: pass tol=0 to run to the end")
         self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
         generator = torch.Generator().manual_seed(draw_seed(self.random_state))
@@ -224,10 +228,7 @@ class Estimator(TransformerMixin, BaseEstimator):
                 self._keep(data, *(best or (joint, history)))
             raise
         self._keep(data, *best)
-        history = self.history_
-        if len(history) == self.max_iter and (
-            len(history) == 1 or history[-1] - history[-2] > self.tol * abs(history[-2])
-        ):
+        if self._rising():
             warnings.warn(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} steps while the objective still rose: "
                 "raise max_iter or tol",
@@ -235,6 +236,13 @@ class Estimator(TransformerMixin, BaseEstimator):
                 stacklevel=2,
             )
         return self
+
+    def _rising(self):
+        """Whether the steps ran out before the tolerance was met."""
+        last = self.history_[-2:]
+        return len(self.history_) == self.max_iter and (
+            len(last) == 1 or last[1] - last[0] > self.tol * abs(last[0])
+        )
 
     def _learn(self, joint, data, history):
         """Move the joint's parameters; append the objective of every step to ``history``."""
@@ -247,19 +255,24 @@ class Estimator(TransformerMixin, BaseEstimator):
             alternate(joint, data, self.infer, self.max_iter, self.tol, all_sum, on_step)
 
     def _starts(self):
-        return self.n_init
+        return getattr(self, "n_init", 1)
 
     def _keep(self, data, joint, history):
         self.joint_, self.history_, self.n_iter_ = joint, list(history), len(history)
         self._finish(data)
 
-    def _open(self, X):
+    def _open(self, X, holes=False):
         """X as batches for a fitted estimator."""
         check_is_fitted(self)
-        data = Rows(X, self, reset=False)
+        data = Rows(X, self, reset=False, holes=holes)
         self.joint_.to(data.device)
-        data.dtype = self.joint_.means.dtype
+        data.dtype = self._like.dtype
         return data
+
+    @property
+    def _like(self):
+        """A tensor of the joint's dtype and device."""
+        return next(self.joint_.buffers())
 
     def _codes(self, Z, width):
         """Codes (n, width) as a tensor like the joint's parameters, or a refusal with both numbers."""
@@ -269,7 +282,19 @@ class Estimator(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} decodes codes of shape (n, {width}), got {tuple(codes.shape)}: pass what transform returns"
             )
-        return codes.to(self.joint_.means)
+        return codes.to(self._like)
+
+    def _decode(self, Z, width, decode):
+        """Codes (n, width) through ``decode``, as the caller's kind."""
+        decoded = decode(self._codes(Z, width))
+        return decoded.to(Z.device) if torch.is_tensor(Z) else decoded.cpu().numpy()
+
+    def _objective(self, joint, data):
+        """The mean objective over all rows and processes."""
+        with torch.no_grad():
+            total = sum(objective(joint, x, self.infer).sum().to("cpu", torch.float64) for x in data)
+        sums = all_sum({"total": total, "n": torch.tensor(float(len(data)), dtype=torch.float64)})
+        return float(sums["total"] / sums["n"])
 
     def score_samples(self, X):
         """The objective of each sample, ``max_z log q_w(z) + log q_r(x|z)``: (n, D) -> (n,), nats."""

@@ -1,13 +1,31 @@
 """What a test run leaves for the pages: the commit, the device, each notebook's digest; and the time limit."""
 
 import hashlib
+import os
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+collect_ignore = ["conftest.py"]  # --doctest-modules would import it beside book/conftest.py
 NOTEBOOK_SECONDS = 60  # the pages promise it
 seconds = Counter()
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder with MNIST and Fashion-MNIST: GAELIB_DATA, else shared/data beside the repository, else skip.
+
+    A folder that is there but does not load makes its tests fail, not skip.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = os.environ.get("GAELIB_DATA") or beside
+    if folder is beside and not os.path.lexists(beside):
+        pytest.skip(f"no {beside}: put the data there, or set GAELIB_DATA")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAELIB_DATA", str(folder))
+        yield Path(folder)
 
 
 def commit(root):

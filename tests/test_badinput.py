@@ -19,6 +19,12 @@ def fitted():
     return km().fit(X)
 
 
+def given(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAELIB_DATA", folder)
+        return data.mnist()
+
+
 class Nothing(core.Joint):
     pass
 
@@ -66,6 +72,9 @@ CASES = {  # what is done, the error, what its message must say (numbers and cau
     "an objective that explodes": (lambda: core.ascend(lambda: torch.tensor(float("nan")), [torch.ones(1)], 3, 0.1), FloatingPointError, "nan", "step 0", "lower lr"),
     "a flat's posterior": (lambda: Flats(torch.ones(1, 2), torch.eye(2)[None]).posterior(torch.ones(1, 2), 1.0), TypeError, "p > 0", "p = 0", "use Exact()"),
     "an unknown benchmark": (lambda: data.results("none"), FileNotFoundError, "'none'", "no stored result", "make bench"),
+    "a part in words": (lambda: data.mnist("test"), ValueError, "train='test'", "60,000 images", "pass True"),
+    "a data folder that is not there": (lambda: given("nowhere"), FileNotFoundError, "GAELIB_DATA=nowhere", "no folder", "unset it"),
+    "a data folder without data": (lambda: given("."), FileNotFoundError, "GAELIB_DATA=.", "neither mnist/train-images", "add one"),
     "a slider without frames": (lambda: plot.slider([], "x", "y"), ValueError, "0 frames", "start=0", "pass at least one frame"),
 }  # fmt: skip
 

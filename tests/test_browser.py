@@ -102,6 +102,14 @@ def test_page(open_page, path, scheme):
     page.set_viewport_size(PHONE)
     page.wait_for_timeout(100)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"], wide(page)
+    assert cut(page) == []
+
+
+def cut(page):
+    """Formulas in the text that are wider than the column. Nothing shows that they go on: display them."""
+    return page.evaluate("""() => [...document.querySelectorAll("article span.math")].filter(e => e.checkVisibility()
+        && e.querySelector("mjx-math").getBoundingClientRect().right > e.getBoundingClientRect().right + 3)
+        .map(e => e.querySelector("mjx-assistive-mml").textContent)""")
 
 
 def wide(page):
@@ -112,7 +120,7 @@ def wide(page):
 
 def test_search(open_page):
     page = open_page("search.html?q=centroid")
-    page.wait_for_selector("#search-results li")
+    page.wait_for_selector("#search-results li", timeout=10_000)
     assert page.locator("#search-results li a").count() >= 1
 
 

@@ -98,7 +98,7 @@ DIRECTIVES = {
     "note": (":::{note}\nText $x$.\n:::", "> **Note**\n>\n> Text $x$."),
     "tip": (":::{tip}\nText\n:::", "> **Tip**\n>\n> Text"),
     "warning": ("```{warning}\nText\n```", "> **Warning**\n>\n> Text"),
-    "admonition": (":::{admonition} Look at {eq}`eq-a`\n:class: tip\nText\n:::", "> **Look at (7)**\n>\n> Text"),
+    "admonition": (":::{admonition} By {eq}`eq-a`\n:class: tip\nText\n:::", "> **By (7)**\n>\n> Text"),
     "dropdown": (":::{dropdown} More\nText\n:::", "<details>\n<summary>More</summary>\n\nText\n\n</details>"),
     "figure": (":::{figure} ../theme/picture.png\n:name: fig-a\n:alt: A line\nConclude.\n:::",
                f"![A line]({URL}_images/picture1.png)\n\n**Fig. 4.** Conclude."),
@@ -126,7 +126,8 @@ REST = {
                            "$$\n\\begin{aligned}\na &= b\n\\end{aligned} \\tag{7}\n$$"),
     "a label": ("(sec-a)=\n## A section", "## A section"),
     "a comment": ("a\n% hidden\nb", "a\nb"),
-    "a nested fence": ("::::{note}\na\n\n:::{tip}\nb\n:::\n::::", "> **Note**\n>\n> a\n>\n> > **Tip**\n> >\n> > b"),
+    "a nested fence": ("::::{note}\na\n\n:::{tip}\nb\n:::\n::::",
+                       "> **Note**\n>\n> a\n>\n> > **Tip**\n> >\n> > b"),
     "code": ("`{eq}` and `:::`", "`{eq}` and `:::`"),
     "a code block": ("```python\nx = '{eq}`eq-a`'\n```", "```python\nx = '{eq}`eq-a`'\n```"),
     "a link": ("[signs](../notation.md#here)", f"[signs]({URL}notation.html#here)"),
@@ -176,10 +177,11 @@ def test_what_cannot_be_lowered_is_named(lower, source, named):
 
 def test_cells(site):
     new = nbformat.v4
+    figure = {"name": "fig-a", "caption": "By {eq}`eq-a`."}
     output = new.new_output("error", ename="CheckFailed", evalue="no", traceback=["CheckFailed: no"])
     nb = new.new_notebook(cells=[
         new.new_markdown_cell("# A", id="a"),
-        new.new_code_cell("1 + 1", id="b", metadata={"mystnb": {"figure": {"name": "fig-a", "caption": "By {eq}`eq-a`."}}},
+        new.new_code_cell("1 + 1", id="b", metadata={"mystnb": {"figure": figure}},
                           outputs=[new.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]),
         new.new_code_cell("y = 2", id="c", metadata={"tags": ["solution", "hide-cell"]}),
         new.new_code_cell("check('x', 1, 0)", id="d", metadata={"tags": ["break-it"]}, outputs=[output]),

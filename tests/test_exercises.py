@@ -1,13 +1,13 @@
 """Exercises, both ways: an unsolved stub fails in its check and nowhere else, and the solution passes.
 
-Each notebook's cells run once, in order, in one namespace without a kernel. On the way every `check` is recorded:
-a bound far above what was measured must say why.
+Each notebook's cells run once, in order, in one namespace without a kernel. On the way every `check` is
+recorded: a bound far above what was measured must say why.
 """
 
 import os
 import sys
 import traceback
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -18,7 +18,8 @@ import pytest
 import gaelib
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import exercises, nb as book  # noqa: E402
+from tools import exercises  # noqa: E402
+from tools import nb as book  # noqa: E402
 
 matplotlib.use("Agg")
 PATHS = book.notebooks()
@@ -31,9 +32,9 @@ def play(source, namespace, where):
     exec(compile(source, where, "exec"), namespace)
 
 
-@lru_cache(maxsize=None)
+@cache
 def walk(path):
-    """Run a notebook: (what each stub did, what each solution did, all checks as (where, claim, value, bound, why))."""
+    """Run a notebook: (what each stub raised, what each solution raised, every check's arguments)."""
     nb, name = book.read(path), book.name(path)
     stubs = {stub.id: solution for stub, solution in exercises.exercises(nb, name) if stub is not None}
     solved = {solution.id for solution in stubs.values()}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import exercises, nb as book  # noqa: E402
+from tools import exercises  # noqa: E402
+from tools import nb as book  # noqa: E402
 
 PATHS = book.notebooks()
 BUDGETED = ("cases", "idea", "family")  # chapters proper; practice/ has tables instead

@@ -1,7 +1,8 @@
 """Write book/api.md from gaelib's docstrings: `python tools/api.py [--check]`.
 
-The page is committed text, so that the book builds without torch. numpydoc sections become bold titles, their entries
-definition lists, examples `python` fences; reStructuredText's double backticks and `:math:` become Markdown's.
+The page is committed text, so that the book builds without torch. numpydoc sections become bold titles,
+their entries definition lists, examples `python` fences; reStructuredText's backticks and `:math:` become
+Markdown's.
 """
 
 import argparse
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools import nb as book  # noqa: E402
 
 PAGE = book.BOOK / "api.md"
-MODULES = ("core", "noise", "flats", "estimator", "parallel", "data", "plot", "verify")
+MODULES = ("core", "noise", "flats", "eigen", "estimator", "parallel", "data", "plot", "verify")
 ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
 HEAD = """---
@@ -30,8 +31,8 @@ myst:
 
 # API reference
 
-This page is written from the docstrings of version {version}. Shapes use $n$ for samples and $D$ for features;
-log densities are in nats.
+This page is written from the docstrings of version {version}. Shapes use $n$ for samples and $D$ for
+features; log densities are in nats.
 """
 
 
@@ -162,7 +163,7 @@ def signature(name, thing):
 
 
 def public(module):
-    """The classes and functions that a module defines, describes and does not hide, in the order of its text."""
+    """The classes and functions that a module defines, describes and does not hide, in their order."""
     found = [
         thing
         for name, thing in vars(module).items()
@@ -197,7 +198,7 @@ def modules(package="gaelib"):
 
 
 def anchors(things):
-    """One anchor for each thing: `api-<name>`; where a class and a function differ only in case, the class has it."""
+    """One anchor for each thing, `api-<name>`; a class has it before a function that differs in case."""
     taken = {}
     for thing in sorted(things, key=lambda thing: not inspect.isclass(thing)):
         anchor = f"api-{thing.__name__.lower().replace('_', '-')}"

@@ -146,10 +146,10 @@ class Objective(SphinxDirective):
 
     terms = {  # option -> (its term, its name); the four after z read as one line
         "code": (r"z", "code"),
-        "learn": (r"\max_m\;\mathbb{E}_{\mathrm{data}}\bigl[", "who moves m"),
+        "learn": (r"\max_m\,\mathbb{E}_{\mathrm{data}}\bigl[", "who moves m"),
         "infer": (r"\max_z", "who answers the max"),
         "prior": (r"\log q_w(z)", "prior"),
-        "decoder": (r"{}+\log q_r(x\mid z)\,\bigr]", "decoder"),
+        "decoder": (r"{}+\log q_r(x\mid z)\bigr]", "decoder"),
     }
     option_spec = dict.fromkeys(terms, directives.unchanged_required)
 

@@ -1,8 +1,8 @@
 """Copies of the notebooks that Colab can show: `python tools/colab.py --out DIR [--ref REF]`.
 
-Colab knows Markdown and maths, not MyST. Directives become block quotes, roles become text or links to the published
-page, images and links become absolute. Numbers are Sphinx's own, from the environment that `make book` leaves in
-`_build/.doctrees`. What is not on the closed list of `bookext.py` is an error that names notebook and element.
+Colab knows Markdown and maths, not MyST. Directives become block quotes, roles become text or links to the
+published page, images and links become absolute. Numbers are Sphinx's own, from the environment that
+`make book` leaves in `_build/.doctrees`. What cannot be lowered is an error that names notebook and element.
 """
 
 import argparse
@@ -155,8 +155,9 @@ class Lower:
 
     def role(self, name, text):
         known = {
-            "eq": self.eq, "ref": self.ref, "prf:ref": self.ref, "numref": self.numref, "doc": self.doc, "term": self.term,
-            "cite": self.cite_p, "cite:p": self.cite_p, "cite:t": self.cite_t, "ledger": self.ledger,
+            "eq": self.eq, "ref": self.ref, "prf:ref": self.ref, "numref": self.numref, "doc": self.doc,
+            "term": self.term, "cite": self.cite_p, "cite:p": self.cite_p, "cite:t": self.cite_t,
+            "ledger": self.ledger,
         }  # fmt: skip
         if name not in known:
             raise Unknown(f"{self.here}: unknown role {{{name}}} around `{text}`")
@@ -345,7 +346,8 @@ def code(cell):
     if "break-it" in tags:
         cell.source = (
             f"try:\n{textwrap.indent(cell.source, '    ')}\n"
-            'except AssertionError as failure:  # on purpose\n    print(f"{type(failure).__name__}: {failure}")'
+            "except AssertionError as failure:  # on purpose\n"
+            '    print(f"{type(failure).__name__}: {failure}")'
         )
         for i, output in enumerate(cell.outputs):
             if output.output_type == "error":

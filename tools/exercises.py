@@ -6,7 +6,7 @@
     # end
     check("the centres moved", gap(centres, start), 0.1)
 
-becomes the cell that the reader gets: the solution's lines replaced by a plausible wrong one, the checks asleep.
+becomes the cell that the reader gets: a plausible wrong line in the solution's place, and the checks asleep.
 
     centres = start.clone()
     # your turn
@@ -35,8 +35,8 @@ def stub(solution, where="this cell"):
     """The stub of a solution.
 
     `where` names notebook and cell in the error. Raises `Malformed` when a `# your turn: …` has no text, no
-    `# end`, or nothing between the two, when one opens inside another, and when no line after the last `# end`
-    checks the answer.
+    `# end`, or nothing between the two, when one opens inside another, and when no line after the last
+    `# end` checks the answer.
     """
     out, opened, inside = [], 0, False
     kept = 0  # lines of solution seen since the block opened
@@ -110,7 +110,7 @@ def exercises(nb, where="notebook"):
 
 
 def fill(nb, where="notebook"):
-    """Write every stub from its solution, in place; a missing stub cell is added before the solution. Returns nb."""
+    """Write every stub from its solution, in place, and add the stubs that are missing. Returns nb."""
     for cell, solution in exercises(nb, where):
         text = stub(solution.source, f"{where}, cell {nb.cells.index(solution) + 1}")
         if cell is None:

@@ -44,7 +44,7 @@ def name(path, book=BOOK):
 
 
 def read(path):
-    """A notebook in format 4.5. A missing cell id is made from the cell's text, so that it is the same every time."""
+    """A notebook in format 4.5. A missing cell id is made from the cell's text: the same every time."""
     raw = json.loads(Path(path).read_text(encoding="utf-8"))
     taken = {cell["id"] for cell in raw["cells"] if "id" in cell}
     for cell in raw["cells"]:
@@ -73,7 +73,7 @@ def code_cells(nb):
 
 
 def project(root=ROOT):
-    """Name, version and addresses from pyproject.toml, the only place where the repository's address stands."""
+    """Name, version and addresses from pyproject.toml, where alone the repository's address stands."""
     table = tomllib.loads((Path(root) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address = table["urls"]["Repository"].rstrip("/").removesuffix(".git")
     owner, repository = address.split("/")[-2:]
@@ -90,7 +90,7 @@ MATHS = re.compile(r"\$\$.*?\$\$(?: *\([\w-]+\))?|\$[^$\n]+\$", re.S)
 
 
 def words(nb):
-    """Words of prose: Markdown without maths, directive options, fences, labels, addresses and code blocks."""
+    """Words of prose: Markdown without maths, directive options, fences, labels, addresses and code."""
     text = "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
     text = re.sub(r"^```\{math\}.*?^```|^```(?!\{)[^\n]*\n.*?^```", " ", text, flags=re.M | re.S)
     text = MATHS.sub(" ", text)

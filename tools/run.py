@@ -1,14 +1,15 @@
 """Execute notebooks and write what they print: `python tools/run.py [notebooks …] [--check]`.
 
-Stubs are regenerated from solutions first. A second run on the same machine writes the same bytes: cell ids stay, and
-timestamps, versions, traceback frames of the library and execution metadata go. A cell that raises without the tag
-`raises-exception` leaves its file untouched and the exit code non-zero. `--check` writes nothing and exits 1 when
-a file would change.
+Stubs are regenerated from solutions first. A second run on the same machine writes the same bytes: cell ids
+stay; timestamps, versions, the library's traceback frames and execution metadata go. A cell that raises
+without the tag `raises-exception` leaves its file untouched and the exit code non-zero. `--check` writes
+nothing and exits 1 when a file would change.
 """
 
 import argparse
 import asyncio
 import os
+import platform
 import re
 import sys
 from pathlib import Path
@@ -18,13 +19,16 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import exercises, nb as book  # noqa: E402
+from tools import exercises  # noqa: E402
+from tools import nb as book  # noqa: E402
 
 TIMEOUT = 120  # seconds a cell
 AT_ONCE = 2
 
-# The same vector instructions and one thread everywhere: sums come out in the same order on most x86-64 machines.
-STEADY = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+# One thread and the same vector instructions: sums are added in the same order on most x86-64 machines.
+STEADY = {"OMP_NUM_THREADS": "1"}
+if platform.machine() in ("x86_64", "AMD64"):
+    STEADY |= {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -48,7 +52,7 @@ def normalise(nb):
         for output in cell.get("outputs", []):
             output.pop("transient", None)
             if output.output_type == "error":
-                # Frames inside the library carry this machine's paths; the reader needs the cell's and the message.
+                # Frames inside the library carry this machine's paths; the cell's own and the message stay.
                 frames = [ANSI.sub("", frame) for frame in output.traceback]
                 output.traceback = [frame for frame in frames if not frame.startswith("File ")]
     return nb
@@ -63,21 +67,19 @@ async def execute(path, gate):
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # a remark on encryption for every kernel helps nobody
         resources={"metadata": {"path": str(path.parent)}},
     )
-    async with gate:
-        async with client.async_setup_kernel():
-            count = 0
-            for index, cell in enumerate(nb.cells):
-                if cell.cell_type != "code" or not cell.source.strip():
-                    continue
-                count += 1
-                try:
-                    await client.async_execute_cell(cell, index, execution_count=count)
-                except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-                    raise RuntimeError(
-                        f"{book.name(path)}, cell {index + 1} (id {cell.id}): {error}"
-                    ) from None
+    async with gate, client.async_setup_kernel():
+        count = 0
+        for index, cell in enumerate(nb.cells):
+            if cell.cell_type != "code" or not cell.source.strip():
+                continue
+            count += 1
+            try:
+                await client.async_execute_cell(cell, index, execution_count=count)
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                raise RuntimeError(f"{book.name(path)}, cell {index + 1} (id {cell.id}): {error}") from None
     return normalise(nb)
 
 

@@ -2,7 +2,7 @@
 (() => {
   // Whatever scrolls sideways must be reachable by keyboard; nothing else becomes a stop of the Tab key.
   const scrollers = () =>
-    document.querySelectorAll("mjx-container[display], .bd-content pre, .bd-content .cell_output > .output, .pst-scrollable-table-container")
+    document.querySelectorAll("mjx-container[display], .gae-objective, .gae-objective dd, .bd-content pre, .bd-content .cell_output > .output, .pst-scrollable-table-container")
       .forEach((e) => (e.scrollWidth > e.clientWidth + 1 ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex")));
 
   addEventListener("DOMContentLoaded", () => {

@@ -15,7 +15,30 @@ from ..flats import Flats, spread_rows
 from ..parallel import all_sum
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
+class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
+    """What models share whose code is the number of a stored point, a row of ``joint_.means``."""
+
+    @property
+    def _n_features_out(self):
+        return len(self.joint_.means)
+
+    def predict(self, X):
+        """The nearest centre of each row: (n, D) -> (n,) int64."""
+        return self._open(X).map(self.joint_.argmax)
+
+    def transform(self, X):
+        """The one-hot code: (n, D) -> (n, K), so that decoding is one matrix product."""
+        data, width = self._open(X), self._n_features_out
+        one_hot = torch.nn.functional.one_hot
+        return data.map(lambda x: one_hot(self.joint_.argmax(x), width).to(self.joint_.means))
+
+    def inverse_transform(self, Z):
+        """Decode: codes (n, K) -> (n, D).  A one-hot code gives its centre, weights give a mixture of centres."""
+        check_is_fitted(self)
+        return self._decode(Z, self._n_features_out, lambda codes: codes @ self.joint_.means)
+
+
+class KMeans(ClusterMixin, Codebook):
     """K-means clustering by Lloyd's algorithm, exact, on arrays, batches or many processes.
 
     Parameters
@@ -128,26 +151,3 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
         self.cluster_centers_ = data.like(self.joint_.means)
         self.labels_ = data.like(torch.cat(labels))
         self.inertia_ = float(all_sum({"error": error})["error"])
-
-    @property
-    def _n_features_out(self):
-        return self.n_clusters
-
-    def predict(self, X):
-        """The nearest centre of each row: (n, D) -> (n,) int64."""
-        return self._open(X).map(self.joint_.argmax)
-
-    def transform(self, X):
-        """The one-hot code: (n, D) -> (n, K), so that decoding is one matrix product."""
-        return self._open(X).map(
-            lambda x: torch.nn.functional.one_hot(self.joint_.argmax(x), self.n_clusters).to(
-                self.joint_.means
-            )
-        )
-
-    def inverse_transform(self, Z):
-        """Decode: codes (n, K) -> (n, D).  A one-hot code gives its centre, weights give a mixture of centres."""
-        check_is_fitted(self)
-        codes = self._codes(Z, self.n_clusters)
-        decoded = codes @ self.joint_.means
-        return decoded.to(Z.device) if torch.is_tensor(Z) else decoded.cpu().numpy()

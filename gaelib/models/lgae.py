@@ -1,0 +1,175 @@
+"""Linear codes: one flat, and it is the one of principal component analysis (ledger G1-G7).
+
+    log q_w(u) = 0 (flat)          log q_r(x|u) = -||x - mu - W u||^2 - (D/2) log pi,    W^T W = I
+
+The max over u is a projection, W^T (x - mu).  The max over mu and W is the mean and the leading eigenvectors.
+"""
+
+from functools import partial
+
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.nn.utils.parametrizations import orthogonal
+
+from ..core import ascend, objective
+from ..eigen import by_eigenvectors, by_singular_vectors, moments, upright
+from ..estimator import Estimator, need_integer
+from ..flats import Flats
+
+
+def check_components(estimator, n, width):
+    """Refuse more directions than rows or columns can span."""
+    need_integer("n_components", estimator.n_components)
+    p, least = estimator.n_components, min(n, width)
+    if p > least:
+        what = "samples" if n < width else "features"
+        raise ValueError(
+            f"n_components={p} needs at least {p} {what}, got {least} {what if least != 1 else what[:-1]}: "
+            "pass more data or fewer components"
+        )
+
+
+class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
+    """What models with a linear decoder share: ``components_`` (p, D), ``mean_`` (D,), decoding by one product."""
+
+    @property
+    def _n_features_out(self):
+        return self.components_.shape[0]
+
+    def _check(self, n, width):
+        check_components(self, n, width)
+        if self.solver not in self.solvers:
+            raise ValueError(
+                f"solver={self.solver!r} is not one of {', '.join(self.solvers)}: pass one of these"
+            )
+
+
+class LGAE(LinearCode):
+    """Linear generative autoencoder: principal component analysis as the maximum of the objective.
+
+    Parameters
+    ----------
+    n_components : int
+        p, the length of the code.
+    solver : "eigh", "svd", "alternate" or "gradient"
+        Eigenvectors of the covariance; singular vectors of the rows (for n < D, one process); the two maxima in
+        turn, with a QR step that keeps W orthonormal; gradient ascent on an orthogonal parametrisation.
+    max_iter, tol
+        Of "alternate" and "gradient": steps at most, and the relative rise of the objective at which to stop; 0
+        runs until rounding ends the climb.
+    random_state, device, verbose
+        As in `KMeans`; the seed starts "alternate" and "gradient".
+
+    Attributes
+    ----------
+    components_ : (p, D)
+        Orthonormal rows, by falling variance; the largest entry of each is positive.
+    mean_ : (D,)
+    explained_variance_ : (p,)
+        Variance of each entry of the code, divided by n - 1 as in scikit-learn.
+    joint_ : Flats
+    history_, n_iter_
+        As in `KMeans`.
+
+    Notes
+    -----
+    The prior on u is flat: there is a score, but no sampling; `PPCA` is the probabilistic twin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.2]])
+    >>> LGAE(n_components=1).fit(X).inverse_transform([[0.0]]).round(2)
+    array([[1.5 , 1.55]])
+    """
+
+    solvers = ("eigh", "svd", "alternate", "gradient")
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        solver="eigh",
+        max_iter=1000,
+        tol=0.0,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def _start(self, data, generator):
+        p = self.n_components
+        if self.solver in ("eigh", "svd"):
+            mean, axes = (by_eigenvectors if self.solver == "eigh" else by_singular_vectors)(data, p)
+        else:
+            mean = moments(data)[1] if self.solver == "gradient" else data.take(torch.tensor([0]))[0]
+            axes = torch.linalg.qr(torch.randn(data.width, p, generator=generator, dtype=torch.float64)).Q
+        mean, axes = (part.to(data.device, data.dtype) for part in (mean, axes))
+        return Flats(mean[None], axes[None])
+
+    def _learn(self, joint, data, history):
+        if self.solver == "alternate":
+            super()._learn(joint, data, history)
+        elif self.solver == "gradient":
+            self._climb(joint, data, history)
+        else:
+            history.append(self._objective(joint, data))
+
+    def _climb(self, joint, data, history):
+        """Gradient ascent on W, kept orthonormal by Cayley's map; whole data, one process."""
+        x = torch.cat(list(data))
+        free = Flats(joint.means)
+        del free.bases  # a parameter instead of a buffer
+        free.bases = nn.Parameter(joint.bases.contiguous())
+        orthogonal(free, "bases", orthogonal_map="cayley")
+        for weight in free.parameters():
+            weight.register_hook(torch.Tensor.contiguous)  # LBFGS flattens gradients by view
+
+        def settled(step, value):
+            history.append(value)
+            return step and value - history[-2] <= self.tol * abs(value)
+
+        lbfgs = partial(
+            torch.optim.LBFGS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=0
+        )
+        ascend(
+            lambda: objective(free, x, self.infer).mean(),
+            free.parameters(),
+            self.max_iter,
+            1.0,
+            lbfgs,
+            settled,
+        )
+        joint.bases.copy_(free.bases.detach())
+
+    def _rising(self):
+        return self.solver in ("alternate", "gradient") and super()._rising()
+
+    def _finish(self, data):
+        # The subspace is found; its axes are chosen to be those along which the code varies most.
+        n, _, covariance = moments([self.joint_.argmax(x)[1] for x in data])
+        variance, turn = torch.linalg.eigh(covariance)
+        axes = upright(self.joint_.bases[0].to("cpu", torch.float64) @ turn.flip(1))
+        self.joint_.bases.copy_(axes[None])
+        self.components_ = data.like(self.joint_.bases[0].T.contiguous())
+        self.mean_ = data.like(self.joint_.means[0])
+        unbiased = variance.flip(0).clamp(min=0) * n / max(n - 1, 1)
+        self.explained_variance_ = data.like(unbiased.to(self.joint_.means))
+
+    def transform(self, X):
+        """The code u = W^T (x - mu): (n, D) -> (n, p)."""
+        return self._open(X).map(lambda x: self.joint_.argmax(x)[1])
+
+    def inverse_transform(self, Z):
+        """Decode mu + W u: codes (n, p) -> (n, D)."""
+        check_is_fitted(self)
+        return self._decode(Z, self._n_features_out, lambda u: self.joint_.means + u @ self.joint_.bases[0].T)

@@ -1,0 +1,226 @@
+"""Probabilistic PCA: the linear code with a proper prior, at temperature 1 (ledger G8, R4).
+
+    log q_w(u) = log N(u; 0, I)    log q_r(x|u) = log N(x; mu + W u, sigma^2 I)
+
+The posterior over u is Gaussian, so F_1 is the log evidence, log N(x; mu, W W^T + sigma^2 I), exactly.
+"""
+
+import math
+
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from ..core import Joint, Soft
+from ..eigen import moments, upright
+from ..estimator import draw_seed, need_integer
+from ..noise import gaussian
+from .lgae import LinearCode
+
+
+class LinearGaussian(Joint):
+    """u ~ N(0, I), x = mu + W u + noise of variance sigma^2.
+
+    Parameters
+    ----------
+    mean : tensor (D,)
+    weights : tensor (D, p)
+    variance : float or tensor ()
+
+    Examples
+    --------
+    >>> joint = LinearGaussian(torch.zeros(1), torch.ones(1, 1), 1.0)
+    >>> joint.argmax(torch.tensor([[4.0]]))
+    tensor([[2.]])
+    """
+
+    def __init__(self, mean, weights, variance):
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("weights", weights.clone())
+        self.register_buffer(
+            "variance", torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).clone()
+        )
+
+    def _precision(self):
+        """M = W^T W + sigma^2 I, (p, p): the posterior's precision times sigma^2."""
+        p = self.weights.shape[1]
+        return self.weights.T @ self.weights + self.variance * torch.eye(p).to(self.weights)
+
+    def decode(self, z):
+        """mu + W u: (n, p) -> (n, D)."""
+        return self.mean + z @ self.weights.T
+
+    def log_joint(self, x, z):
+        """(n,) nats at the point z = u (n, p), or expected under z = (mean (n, p), covariance (p, p))."""
+        u, spread = z if isinstance(z, tuple) else (z, None)
+        value = gaussian(x, self.decode(u), self.variance) + gaussian(u, torch.zeros_like(u), 1.0)
+        if spread is None:
+            return value
+        return value - 0.5 * (self._precision() * spread).sum() / self.variance
+
+    def argmax(self, x):
+        """M^{-1} W^T (x - mu): the mode of the posterior, which is also its mean."""
+        return torch.linalg.solve(self._precision(), self.weights.T @ (x - self.mean).T).T
+
+    def posterior(self, x, T):
+        """N(argmax, T sigma^2 M^{-1}), and T times its differential entropy."""
+        spread = T * self.variance * torch.linalg.inv(self._precision())
+        entropy = 0.5 * torch.logdet(2 * math.pi * math.e * spread)
+        return (self.argmax(x), spread), (T * entropy).expand(len(x))
+
+    def stats(self, x, z):
+        """Sums for the regression of x - mu on [u, 1] under the posterior z = (mean, covariance)."""
+        u, spread = z
+        p, x = u.shape[1], x - self.mean
+        v = torch.cat([u, torch.ones_like(u[:, :1])], 1)
+        vv = v.T @ v
+        vv[:p, :p] += len(x) * spread
+        return {"n": torch.tensor(len(x)), "vv": vv, "xv": x.T @ v, "xx": x.square().sum()}
+
+    @torch.no_grad()
+    def update(self, sums):
+        """The M-step of EM: weighted least squares for W and mu together, then the mean squared residual."""
+        both = torch.linalg.solve(sums["vv"], sums["xv"].T).T  # (D, p + 1)
+        self.variance.copy_((sums["xx"] - (both * sums["xv"]).sum()) / (sums["n"] * len(both)))
+        self.weights.copy_(both[:, :-1])
+        self.mean.add_(both[:, -1].to(self.mean))
+
+
+class PPCA(LinearCode):
+    """Probabilistic PCA: evidence, sampling and imputation for a linear code.
+
+    Parameters
+    ----------
+    n_components : int
+        p, less than the number of columns.
+    solver : "eigh" or "em"
+        The closed form from the covariance's eigenvectors, or EM.
+    max_iter, tol
+        Of "em": steps at most, and the relative rise of the evidence at which to stop.
+    random_state, device, verbose
+        As in `KMeans`.
+
+    Attributes
+    ----------
+    components_ : (p, D)
+        Principal axes: orthonormal rows; the largest entry of each is positive.
+    mean_ : (D,)
+    explained_variance_ : (p,)
+        Eigenvalues of the covariance divided by n (maximum likelihood; scikit-learn divides by n - 1).
+    noise_variance_ : float
+        sigma^2, the mean of the other eigenvalues.
+    joint_ : LinearGaussian
+    history_, n_iter_
+        As in `KMeans`.
+
+    Notes
+    -----
+    Tipping and Bishop (1999).  Ledger G8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(500, 3)) * [3, 1, 1]
+    >>> PPCA(n_components=1).fit(X).explained_variance_.round(0)
+    array([9.])
+    """
+
+    infer = Soft(1.0)
+    solvers = ("eigh", "em")
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        solver="eigh",
+        max_iter=2000,
+        tol=1e-9,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def _check(self, n, width):
+        super()._check(n, width)
+        if self.n_components >= width:
+            raise ValueError(
+                f"n_components={self.n_components} leaves no noise in {width} features: pass at most {width - 1}"
+            )
+
+    def _start(self, data, generator):
+        p = self.n_components
+        _, mean, covariance = moments(data)
+        values, axes = (part.flip(-1) for part in torch.linalg.eigh(covariance))
+        variance = values[p:].mean()
+        if variance <= 1e-12 * values[0].clamp(min=1e-300):
+            raise ValueError(
+                f"the data lie in a flat of {p} dimensions (the other {len(values) - p} variances are 0), so their "
+                "density is unbounded: pass fewer components, or LGAE"
+            )
+        if self.solver == "eigh":
+            weights = axes[:, :p] * (values[:p] - variance).clamp(min=0).sqrt()
+        else:
+            weights = (
+                torch.randn(data.width, p, generator=generator, dtype=torch.float64) * values.mean().sqrt()
+            )
+            variance = values.mean()
+        return LinearGaussian(*(part.to(data.device, data.dtype) for part in (mean, weights, variance)))
+
+    def _learn(self, joint, data, history):
+        if self.solver == "em":
+            super()._learn(joint, data, history)
+        else:
+            history.append(self._objective(joint, data))
+
+    def _rising(self):
+        return self.solver == "em" and super()._rising()
+
+    def _finish(self, data):
+        joint = self.joint_  # the evidence does not see a rotation of u: choose the principal axes
+        axes, scale, _ = torch.linalg.svd(joint.weights.to("cpu", torch.float64), full_matrices=False)
+        axes = upright(axes)
+        joint.weights.copy_(axes * scale)
+        self.components_ = data.like(axes.T.contiguous().to(joint.weights))
+        self.mean_ = data.like(joint.mean)
+        self.noise_variance_ = float(joint.variance)
+        self.explained_variance_ = data.like(scale.to(joint.weights) ** 2 + joint.variance)
+
+    def transform(self, X):
+        """The posterior mean of the code: (n, D) -> (n, p)."""
+        return self._open(X).map(self.joint_.argmax)
+
+    def inverse_transform(self, Z):
+        """Decode mu + W u: codes (n, p) -> (n, D)."""
+        check_is_fitted(self)
+        return self._decode(Z, self._n_features_out, self.joint_.decode)
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw from the model: (n_samples, D), of the kind of ``mean_``."""
+        check_is_fitted(self)
+        need_integer("n_samples", n_samples)
+        generator, joint = torch.Generator().manual_seed(draw_seed(random_state)), self.joint_
+        u, noise = (
+            torch.randn(n_samples, width, generator=generator, dtype=joint.mean.dtype).to(joint.mean)
+            for width in reversed(joint.weights.shape)
+        )
+        x = joint.decode(u) + joint.variance.sqrt() * noise
+        return x if torch.is_tensor(self.mean_) else x.cpu().numpy()
+
+    def impute(self, X):
+        """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D)."""
+        return self._open(X, holes=True).map(self._fill)
+
+    def _fill(self, x):
+        joint, there = self.joint_, ~x.isnan()
+        weights = joint.weights * there[:, :, None]  # (n, D, p): a missing entry says nothing
+        precision = weights.mT @ weights + joint.variance * torch.eye(weights.shape[2]).to(x)
+        known = torch.where(there, x - joint.mean, 0.0)
+        u = torch.linalg.solve(precision, (weights.mT @ known[:, :, None])).squeeze(2)
+        return torch.where(there, x, joint.decode(u))
