@@ -1,4 +1,4 @@
-# make book | serve | test | run | bench | clean. One environment, .venv, with the versions of constraints.txt.
+# make book | serve | test | run | bench | clean. One environment, .venv, versions from constraints.txt.
 
 PYTHON ?= python3
 PORT   ?= 8000

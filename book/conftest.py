@@ -80,7 +80,7 @@ def pytest_terminal_summary(terminalreporter):
     lines = [
         f"{report.nodeid}: {value}"
         for report in reports
-        if report.when == "call"
+        if getattr(report, "when", None) == "call"
         for key, value in report.user_properties
         if key == "drift"
     ]

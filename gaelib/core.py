@@ -238,12 +238,13 @@ def ascend(f, params, steps, lr, optimiser=torch.optim.Adam, on_step=None):
 
     def loss():
         optimiser.zero_grad()
-        value = -f()
-        value.backward()
-        return value
+        value = f()
+        _finite(value.detach(), len(history))
+        (-value).backward()
+        return -value
 
     for step in range(steps):
-        history.append(_finite(-optimiser.step(loss).detach(), step))
+        history.append(-float(optimiser.step(loss).detach()))
         if on_step is not None and on_step(step, history[-1]):
             break
     return history

@@ -15,11 +15,11 @@ from .parallel import all_sum, rank_and_size
 ENTRIES = 2**22  # of one table of rows x flats: bounds the memory whatever the number of rows
 
 
-def squared_distances(x, means, bases=None):
-    """Squared distance of every row to every flat: one matrix product, (n, D) -> (n, K).
+def project(x, means, bases=None):
+    """Squared distance of every row to every flat, and where on it: (n, D) -> (n, K), (n, K, p) or None.
 
-    ``||x - mu||^2 - ||W^T (x - mu)||^2``, expanded after all points are moved to the middle of the means, so
-    that data far from the origin lose no digits.
+    ``||x - mu||^2 - ||W^T (x - mu)||^2``, expanded into one matrix product after all points are moved to the
+    middle of the means, so that data far from the origin lose no digits.
 
     Parameters
     ----------
@@ -31,18 +31,34 @@ def squared_distances(x, means, bases=None):
     middle = means.mean(0)
     x, means = x - middle, means - middle
     squares = torch.addmm(means.square().sum(1), x, means.T, alpha=-2) + x.square().sum(1, keepdim=True)
+    inside = None
     if bases is not None:
-        K, D, p = bases.shape
-        inside = (x @ bases.transpose(0, 1).reshape(D, K * p)).view(-1, K, p)
-        squares = squares - (inside - torch.einsum("kd,kdp->kp", means, bases)).square().sum(2)
-    return squares.clamp_(min=0)
+        inside = (x @ side_by_side(bases)).unflatten(1, (len(means), -1))
+        inside = inside - (means[:, None] @ bases).squeeze(1)
+        squares = squares - inside.square().sum(2)
+    return squares.clamp_(min=0), inside
+
+
+def side_by_side(bases):
+    """All directions of all flats as columns: (K, D, p) -> (D, K p)."""
+    return bases.transpose(0, 1).flatten(1)
 
 
 def nearest(x, means, bases=None):
-    """The nearest flat of every row, the first of equals: (n, D) -> (n,) int64.  In chunks of bounded memory."""
+    """The nearest flat of every row, the first of equals, and where on it; in chunks of bounded memory.
+
+    Returns
+    -------
+    k (n,) int64, or with bases (k, u) with u (n, p)
+    """
     width = len(means) * (1 if bases is None else bases.shape[2])
-    rows = max(1, ENTRIES // width)
-    return torch.cat([squared_distances(part, means, bases).argmin(1) for part in x.split(rows)])
+    found = []
+    for part in x.split(max(1, ENTRIES // width)):
+        squares, inside = project(part, means, bases)
+        k = squares.argmin(1)
+        found.append((k,) if inside is None else (k, inside[torch.arange(len(k)), k]))
+    found = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return found if len(found) == 2 else found[0]
 
 
 def spread_rows(data, count, generator):
@@ -77,7 +93,7 @@ def spread_rows(data, count, generator):
 
 def _closer(data, rows, closest):
     """(n, len(rows)): the distance to the closest chosen row, if each of ``rows`` were chosen too."""
-    squares = torch.cat([squared_distances(x, rows).to("cpu", torch.float64) for x in data])
+    squares = torch.cat([project(x, rows)[0].to("cpu", torch.float64) for x in data])
     return torch.minimum(squares, closest[:, None])
 
 
@@ -139,14 +155,20 @@ class Flats(Joint):
         """The point of the flat at z: k (n,), or (k, u) with u (n, p) -> (n, D)."""
         if torch.is_tensor(z):
             return self.means[z]
+        return self.means[z[0]] + self._blocks(z).flatten(1) @ side_by_side(self.bases).T
+
+    def _blocks(self, z):
+        """The code (k, u) with u in its component's place and zeros elsewhere: (n, K, p)."""
         k, u = z
-        return self.means[k] + (self.bases[k] @ u[:, :, None]).squeeze(2)
+        blocks = u.new_zeros(len(u), len(self.means), u.shape[1])
+        blocks[torch.arange(len(k)), k] = u
+        return blocks
 
     def log_joints(self, x):
         """The log joint of every k, with the best u for each: (n, D) -> (n, K), nats."""
         K, D = self.means.shape
         constant = math.log(K) + 0.5 * D * math.log(2 * math.pi * self.variance)
-        return -squared_distances(x, self.means, self._bases) / (2 * self.variance) - constant
+        return -project(x, self.means, self._bases)[0] / (2 * self.variance) - constant
 
     def log_joint(self, x, z):
         """(n,) nats at z = k, at z = (k, u), or expected under weights z = (r,) with r (n, K)."""
@@ -156,10 +178,7 @@ class Flats(Joint):
 
     def argmax(self, x):
         """The nearest flat, and where on it: k (n,), or (k, u)."""
-        k = nearest(x, self.means, self._bases)
-        if self._bases is None:
-            return k
-        return k, ((x - self.means[k])[:, None] @ self.bases[k]).squeeze(1)
+        return nearest(x, self.means, self._bases)
 
     def posterior(self, x, T):
         """Weights r (n, K) = softmax(l/T) over the points, and T times their entropy.  Only for p = 0."""
@@ -171,14 +190,15 @@ class Flats(Joint):
     def stats(self, x, z):
         """Sums per component: weight n, sum of x, squared error; with p > 0 also of u and x u^T."""
         if isinstance(z, tuple) and len(z) == 1:
-            r, error = z[0], (z[0] * squared_distances(x, self.means)).sum(0)
+            r, error = z[0], (z[0] * project(x, self.means)[0]).sum(0)
         else:
             r = torch.nn.functional.one_hot(z if torch.is_tensor(z) else z[0], len(self.means)).to(x.dtype)
             error = r.T @ (x - self.decode(z)).square().sum(1)
         sums = {"n": r.sum(0), "x": r.T @ x, "error": error}
         if self._bases is not None:
-            u = z[1]
-            sums |= {"u": r.T @ u, "xu": torch.einsum("nk,nd,np->kdp", r, x, u)}
+            blocks = self._blocks(z)
+            xu = (x.T @ blocks.flatten(1)).unflatten(1, blocks.shape[1:])
+            sums |= {"u": blocks.sum(0), "xu": xu.transpose(0, 1)}
         return sums
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a test run leaves for the pages: the commit, the device, each notebook's digest; and the time limit."""
+"""What a run leaves for the pages: the commit, the device, each notebook's digest; and the time limit."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ seconds = Counter()
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder with MNIST and Fashion-MNIST: GAELIB_DATA, else shared/data beside the repository, else skip.
+    """The folder of MNIST and Fashion-MNIST: GAELIB_DATA, else shared/data beside the repository, else skip.
 
     A folder that is there but does not load makes its tests fail, not skip.
     """
@@ -49,7 +49,8 @@ def pytest_collection_modifyitems(config, items):
     # Properties of tests travel from xdist's workers to the report; properties of the whole suite do not.
     if items:
         items[0].user_properties += [("commit", commit(config.rootpath)), ("device", device())]
-    digests = {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in {i.path for i in items} if p.suffix == ".ipynb"}
+    notebooks = {item.path for item in items if item.path.suffix == ".ipynb"}
+    digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in notebooks}
     for item in items:
         if item.path in digests:
             item.user_properties.append(("sha256", digests[item.path]))

@@ -1,4 +1,4 @@
-"""Every page as a reader's browser sees it: Chromium, a fresh profile, and no way out but the local server."""
+"""Every page as a reader sees it: Chromium, a fresh profile, and no way out but the local server."""
 
 import functools
 import http.server
@@ -60,7 +60,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, site):
-    """Opens pages in a fresh profile; at the end, no console error and no request to elsewhere may have been seen."""
+    """Opens pages in a fresh profile; at the end no console error and no request to elsewhere may be left."""
     contexts, wrong = [], []
 
     def open_page(path, size=DESKTOP, scheme="light", **options):
@@ -107,8 +107,8 @@ def test_page(open_page, path, scheme):
 
 def cut(page):
     """Formulas in the text that are wider than the column. Nothing shows that they go on: display them."""
-    return page.evaluate("""() => [...document.querySelectorAll("article span.math")].filter(e => e.checkVisibility()
-        && e.querySelector("mjx-math").getBoundingClientRect().right > e.getBoundingClientRect().right + 3)
+    return page.evaluate("""() => [...document.querySelectorAll("article span.math")].filter(e =>
+        e.checkVisibility() && e.querySelector("mjx-math").getBoundingClientRect().right > e.getBoundingClientRect().right + 3)
         .map(e => e.querySelector("mjx-assistive-mml").textContent)""")
 
 
@@ -127,18 +127,22 @@ def test_search(open_page):
 def sliders():
     """(page, number of the slider on it, its texts), as Python stored them in the notebooks."""
     for path in sorted((ROOT / "book").rglob("*.ipynb")):
-        outputs = [o for c in json.loads(path.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
         stored = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
         name = path.relative_to(ROOT / "book").with_suffix(".html").as_posix()
         for number, html in enumerate(h for h in stored if "gae-slider" in h):
-            yield pytest.param(name, number, json.loads(re.search(r"t=(\[.*?\]);", html)[1]), id=f"{name}-{number}")
+            texts = json.loads(re.search(r"t=(\[.*?\]);", html)[1])
+            yield pytest.param(name, number, texts, id=f"{name}-{number}")
 
 
 def shown(figure):
     """The words under the figure, and the frames that can be seen."""
     frames = figure.locator("svg g.frame")
     return figure.locator("output").text_content(), [
-        n for n in range(frames.count()) if frames.nth(n).evaluate("g => getComputedStyle(g).display != 'none'")
+        n
+        for n in range(frames.count())
+        if frames.nth(n).evaluate("g => getComputedStyle(g).display != 'none'")
     ]
 
 

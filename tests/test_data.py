@@ -1,6 +1,6 @@
 """The loader: what MNIST and Fashion-MNIST hold, and every way in which their files can fail to come.
 
-The failures are tried on the real test images, cut, altered or withheld, and where there are none on made ones.
+The failures are tried on the real test images, cut, altered or withheld, and on made ones, which never lack.
 """
 
 import errno

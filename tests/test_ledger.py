@@ -11,13 +11,42 @@ import numpy as np
 import pytest
 import torch
 from gaelib import KMeans, data
-from gaelib.core import Exact, Soft, alternate
+from gaelib.core import Climb, Exact, Joint, Soft, alternate, objective
 from gaelib.flats import Flats
+from gaelib.noise import gaussian
 from ledgercheck import assert_ledger
 from scipy.optimize import linprog
 from sklearn.cluster import KMeans as Reference
 
 RNG = np.random.default_rng(0)
+
+
+class Ellipse(Joint):
+    """An angle as code, an ellipse as decoder, a uniform prior: two local maxima for most points."""
+
+    def log_joint(self, x, z):
+        return gaussian(x, torch.stack([6 * z.cos(), 2 * z.sin()], 1)) - log(2 * pi)
+
+
+def b5():
+    """Truncated inference is a lower bound, from any start: the statement orders (left >= right) the maximum, found
+    on a fine grid, and what t steps reach."""
+    joint, generator = Ellipse(), torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(50, 2, generator=generator, dtype=torch.float64)
+    turn = torch.linspace(-pi, pi, 721, dtype=torch.float64)
+    best = turn[torch.stack([joint.log_joint(x, z.expand(50)) for z in turn]).argmax(0)]
+    maximum = objective(joint, x, Climb(lambda joint, x: best, 200, 0.01))
+    z0 = 2 * pi * torch.rand(50, generator=generator, dtype=torch.float64)
+    reached = [objective(joint, x, Climb(lambda joint, x: z0, t, 0.01)) for t in (0, 1, 5, 50)]
+
+    def residual(statement):
+        return max((right - left).clamp(min=0).mean() for left, right in map(statement, reached))
+
+    wrong = {
+        "the inequality reversed": lambda at_t: (at_t, maximum),
+        "the prior's constant dropped on one side": lambda at_t: (maximum - log(2 * pi), at_t),
+    }
+    return residual, lambda at_t: (maximum, at_t), wrong, 1e-9
 
 
 def e1():
@@ -124,7 +153,7 @@ def e7():
     return residual, lambda a: (folded(a), a), wrong, 1e-3
 
 
-CHECKS = {"E1": e1, "E2": e2, "E6": e6, "E7": e7}
+CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7}
 
 
 @pytest.mark.parametrize("id", CHECKS)

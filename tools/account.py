@@ -59,7 +59,7 @@ def read(path: Path) -> Account | None:
             # nbval names a cell of book/cases/x.ipynb by the class "book.cases.x.ipynb".
             name = case.get("classname", "")
             if name.startswith("book.") and name.endswith(".ipynb"):
-                tally = account.notebooks[name[len("book."):-len(".ipynb")].replace(".", "/")]
+                tally = account.notebooks[name[len("book.") : -len(".ipynb")].replace(".", "/")]
                 tally.add(case)
                 tally.sha256 = dict(properties).get("sha256", tally.sha256)
     return account

@@ -33,8 +33,20 @@ VERDICTS = {  # verdict in ledger.yml -> what the badge says
     "holds": "✓", "condition": "✓ with a condition", "typo": "corrected", "fails": "fails",
     "claim": "claim", "definition": "definition", "ours": "ours",
 }  # fmt: skip
+TERMS = {  # option -> (its term, its name); the four after z read as one line
+    "code": (r"z", "code"),
+    "learn": (r"\max_m\,\mathbb{E}_{\mathrm{data}}\bigl[", "who moves m"),
+    "infer": (r"\max_z", "who answers the max"),
+    "prior": (r"\log q_w(z)", "prior"),
+    "decoder": (r"{}+\log q_r(x\mid z)\bigr]", "decoder"),
+}
+ANSWERS = {  # infer in map.yml -> what the map says
+    "argmax": "an exact maximum", "climb": "gradient steps", "encoder": "a trained network",
+    "soft": "a distribution over codes", "none": "nothing is inferred",
+}  # fmt: skip
 WORDS_A_MINUTE = 200
 NOT_VERIFIED = "not verified in this copy"
+PROMISE = "under 60 s to run on two CPU cores"  # tests/conftest.py keeps it
 log = logging.getLogger(__name__)
 
 
@@ -144,27 +156,20 @@ class LedgerTable(SphinxDirective):
 class Objective(SphinxDirective):
     """The objective bar: the one formula, and this chapter's choice under each of its terms."""
 
-    terms = {  # option -> (its term, its name); the four after z read as one line
-        "code": (r"z", "code"),
-        "learn": (r"\max_m\,\mathbb{E}_{\mathrm{data}}\bigl[", "who moves m"),
-        "infer": (r"\max_z", "who answers the max"),
-        "prior": (r"\log q_w(z)", "prior"),
-        "decoder": (r"{}+\log q_r(x\mid z)\bigr]", "decoder"),
-    }
-    option_spec = dict.fromkeys(terms, directives.unchanged_required)
+    option_spec = dict.fromkeys(TERMS, directives.unchanged_required)
 
     def run(self):
-        if missing := [name for name in self.terms if name not in self.options]:
+        if missing := [name for name in TERMS if name not in self.options]:
             raise self.error(f"objective: no choice for {', '.join(missing)}")
         bar = nodes.definition_list(classes=["gae-objective"])
-        for option, (term, name) in self.terms.items():
+        for option, (term, name) in TERMS.items():
             choice = self.parse_inline(self.options[option], lineno=self.lineno)[0]
             bar += nodes.definition_list_item(
                 "",
                 nodes.term("", "", nodes.math(term, term), nodes.Text(" "), span(name, "gae-label")),
                 nodes.definition("", para(*choice)),
             )
-        return [bar]
+        return [nodes.container("", bar, classes=["gae-bar"])]
 
 
 class Facts(SphinxDirective):
@@ -184,7 +189,7 @@ def fill_times(app: Sphinx, doctree: nodes.document) -> None:
         words = sum(len(part.astext().split()) for part in doctree.findall(nodes.paragraph))
         tests = results(root(app))
         tally = tests and tests.notebooks.get(app.env.docname)
-        run = f"{tally.seconds:.0f} s to run ({tests.device})" if tally else "under 60 s to run on two CPU cores"
+        run = f"{tally.seconds:.0f} s to run ({tests.device})" if tally else PROMISE
         minutes = -(-words // WORDS_A_MINUTE)
         place += nodes.Text(f"{minutes} minute{'s' * (minutes > 1)} to read · {run}")
 
@@ -193,12 +198,7 @@ def fill_times(app: Sphinx, doctree: nodes.document) -> None:
 
 
 class ModelMap(SphinxDirective):
-    """The models of book/map.yml by part and by who answers the max; what has no page yet is grey and no link."""
-
-    answers = {
-        "argmax": "an exact maximum", "climb": "gradient steps", "encoder": "a trained network",
-        "soft": "a distribution over codes", "none": "nothing is inferred",
-    }  # fmt: skip
+    """The models of book/map.yml by part and by who answers the max; grey and no link where no page is."""
 
     def run(self):
         models = load(Path(self.env.srcdir) / "map.yml")["nodes"]
@@ -210,7 +210,7 @@ class ModelMap(SphinxDirective):
 
     def part(self, title, models):
         groups = nodes.definition_list(classes=["gae-map"])
-        for key, answer in self.answers.items():
+        for key, answer in ANSWERS.items():
             if items := [self.item(model) for model in models if model["infer"] == key]:
                 cards = nodes.definition("", nodes.bullet_list("", *items))
                 groups += nodes.definition_list_item("", nodes.term("", answer), cards)
@@ -252,7 +252,7 @@ def drop_fontawesome_script(app: Sphinx, error: Exception | None) -> None:
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        page.write_text(re.sub(r'<script[^>]*fontawesome\.js[^>]*></script>', "", text), encoding="utf-8")
+        page.write_text(re.sub(r"<script[^>]*fontawesome\.js[^>]*></script>", "", text), encoding="utf-8")
     for script in Path(app.outdir).rglob("fontawesome.js*"):
         script.unlink()
 

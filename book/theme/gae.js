@@ -1,15 +1,18 @@
 // Small repairs of the theme, for keyboards and screen readers.
 (() => {
+  const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
+  const wide = ["mjx-container[display]", ".gae-objective", ".gae-objective dd", ".bd-content pre",
+    ".bd-content .cell_output > .output", ".pst-scrollable-table-container"].join();
+
   // Whatever scrolls sideways must be reachable by keyboard; nothing else becomes a stop of the Tab key.
-  const scrollers = () =>
-    document.querySelectorAll("mjx-container[display], .gae-objective, .gae-objective dd, .bd-content pre, .bd-content .cell_output > .output, .pst-scrollable-table-container")
-      .forEach((e) => (e.scrollWidth > e.clientWidth + 1 ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex")));
+  const scrollers = () => each(wide, (e) =>
+    e.scrollWidth > e.clientWidth + 1 ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex"));
 
   addEventListener("DOMContentLoaded", () => {
     // A label that differs from the words on the button hides it from voice control.
-    document.querySelectorAll(".search-button-field, details > summary").forEach((e) => e.removeAttribute("aria-label"));
+    each(".search-button-field, details > summary", (e) => e.removeAttribute("aria-label"));
     // A list of entries whose role is no list item.
-    document.querySelectorAll(".citation-list, .citation-list > .citation").forEach((e) => e.removeAttribute("role"));
+    each(".citation-list, .citation-list > .citation", (e) => e.removeAttribute("role"));
   });
   addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(scrollers));
   addEventListener("resize", scrollers);

@@ -149,9 +149,15 @@ class PPCA(LinearCode):
 
     def _check(self, n, width):
         super()._check(n, width)
-        if self.n_components >= width:
+        p = self.n_components
+        if p >= width:
             raise ValueError(
-                f"n_components={self.n_components} leaves no noise in {width} features: pass at most {width - 1}"
+                f"n_components={p} leaves no noise in {width} feature(s): pass at most {width - 1}"
+            )
+        if n < p + 2:
+            raise ValueError(
+                f"n_components={p} needs at least {p + 2} samples to tell signal from noise, got {n} "
+                f"sample{'s' * (n != 1)}: pass more data or fewer components"
             )
 
     def _start(self, data, generator):

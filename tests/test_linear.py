@@ -1,0 +1,177 @@
+"""LGAE and PPCA against scikit-learn's PCA, closed forms and each other."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from gaelib import LGAE, PPCA, data
+from gaelib.core import Soft, objective
+from gaelib.models.ppca import LinearGaussian
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.digits()[0]
+
+
+@pytest.fixture(scope="module")
+def pca(digits):
+    return PCA(10, svd_solver="full").fit(digits)
+
+
+def sine(A, B):
+    """Sine of the largest principal angle between the row spaces of A and B (p, D), orthonormal."""
+    return np.linalg.norm(A.T - B.T @ (B @ A.T), 2)
+
+
+@pytest.mark.parametrize("solver", LGAE.solvers)
+def test_every_solver_reaches_pca(digits, pca, solver):
+    ours = LGAE(10, solver=solver, random_state=0).fit(digits)
+    assert sine(pca.components_, ours.components_) < 1e-6
+    errors = [((digits - m.inverse_transform(m.transform(digits))) ** 2).mean() for m in (ours, pca)]
+    assert abs(errors[0] - errors[1]) < 1e-8
+    assert np.abs(ours.mean_ - pca.mean_).max() < 1e-10
+    assert np.allclose(ours.explained_variance_, pca.explained_variance_, rtol=1e-8)
+    assert np.allclose(ours.components_ @ ours.components_.T, np.eye(10), atol=1e-10)
+
+
+@pytest.mark.parametrize("solver", ["eigh", "svd"])
+def test_closed_forms_equal_pca_entry_by_entry(digits, pca, solver):
+    ours = LGAE(10, solver=solver).fit(digits)
+    signs = np.sign((ours.components_ * pca.components_).sum(1))
+    assert np.abs(ours.components_ - signs[:, None] * pca.components_).max() < 1e-8
+    assert (
+        np.abs(
+            ours.inverse_transform(ours.transform(digits)) - pca.inverse_transform(pca.transform(digits))
+        ).max()
+        < 1e-8
+    )
+    assert (np.take_along_axis(ours.components_, np.abs(ours.components_).argmax(1)[:, None], 1) > 0).all()
+
+
+def test_batches_and_float32(digits):
+    whole = LGAE(5).fit(digits)
+    streamed = LGAE(5).fit([digits[i : i + 100] for i in range(0, len(digits), 100)])
+    single = LGAE(5).fit(digits.astype(np.float32))
+    assert np.abs(whole.components_ - streamed.components_).max() < 1e-10
+    assert single.components_.dtype == np.float32 and sine(whole.components_, single.components_) < 1e-4
+
+
+def test_wide_data(pca):
+    X = np.random.default_rng(0).normal(size=(8, 300))
+    reference = PCA(5, svd_solver="full").fit(X)
+    for solver in ("eigh", "svd"):
+        assert sine(reference.components_, LGAE(5, solver=solver).fit(X).components_) < 1e-8
+
+
+def test_the_score_is_the_objective(digits):
+    ours = LGAE(10).fit(digits)
+    left = ((digits - ours.inverse_transform(ours.transform(digits))) ** 2).sum(1)
+    assert np.abs(ours.score_samples(digits) - (-left - 32 * np.log(np.pi))).max() < 1e-9
+
+
+def test_ppca_equals_pca_score_at_its_parameters(digits, pca):
+    weights = pca.components_.T * np.sqrt(pca.explained_variance_ - pca.noise_variance_)
+    joint = LinearGaussian(torch.tensor(pca.mean_), torch.tensor(weights), float(pca.noise_variance_))
+    ours = objective(joint, torch.tensor(digits), Soft(1.0)).numpy()
+    assert np.abs(ours - pca.score_samples(digits)).max() < 1e-10 * np.abs(ours).max()
+    assert abs(ours.mean() - pca.score(digits)) < 1e-10
+
+
+@pytest.mark.parametrize("solver", PPCA.solvers)
+def test_its_own_fit_scores_no_less(digits, pca, solver):
+    ours = PPCA(10, solver=solver, random_state=0, tol=1e-12, max_iter=3000).fit(digits)
+    assert ours.score(digits) >= pca.score(digits) - 1e-9
+    assert sine(pca.components_, ours.components_) < 1e-3
+
+
+def test_em_never_lowers_the_evidence_and_ends_at_the_closed_form(digits):
+    closed, em = (
+        PPCA(3, solver=solver, random_state=1, tol=1e-13, max_iter=5000).fit(digits[:, 2:9])
+        for solver in PPCA.solvers
+    )
+    assert np.diff(em.history_).min() > -1e-10
+    assert abs(em.score(digits[:, 2:9]) - closed.score(digits[:, 2:9])) < 1e-8
+    assert abs(em.noise_variance_ - closed.noise_variance_) < 1e-4 * closed.noise_variance_
+
+
+def test_the_density_is_the_gaussian_it_should_be_and_integrates_to_one():
+    joint = LinearGaussian(
+        torch.tensor([0.5, -0.2], dtype=torch.float64), torch.tensor([[1.0], [0.7]], dtype=torch.float64), 0.3
+    )
+    grid = torch.linspace(-9, 9, 601, dtype=torch.float64)
+    x = torch.cartesian_prod(grid, grid)
+    density = objective(joint, x, Soft(1.0))
+    W = joint.weights.numpy()
+    reference = multivariate_normal([0.5, -0.2], W @ W.T + 0.3 * np.eye(2)).logpdf(x.numpy())
+    assert np.abs(density.numpy() - reference).max() < 1e-10
+    assert abs(float(density.exp().sum()) * float(grid[1] - grid[0]) ** 2 - 1) < 1e-9
+
+
+def test_temperature_and_expectation_agree_with_sampling():
+    joint = LinearGaussian(
+        torch.zeros(3).double(), torch.tensor([[1.0, 0.2], [0.0, 1.0], [0.5, 0.5]]).double(), 0.4
+    )
+    x = torch.tensor([[1.0, -1.0, 0.3]]).double()
+    (mean, spread), _ = joint.posterior(x, 0.7)
+    draws = (
+        mean
+        + torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0)).double()
+        @ torch.linalg.cholesky(spread).T
+    )
+    sampled = joint.log_joint(x.expand(len(draws), 3), draws).mean()
+    assert abs(float(sampled - joint.log_joint(x, (mean, spread)))) < 0.01
+
+
+def test_samples_have_the_model_s_moments(digits):
+    ours = PPCA(5).fit(digits)
+    drawn = ours.sample(200_000, random_state=0)
+    covariance = ours.components_.T * (
+        ours.explained_variance_ - ours.noise_variance_
+    ) @ ours.components_ + ours.noise_variance_ * np.eye(64)
+    assert np.abs(drawn.mean(0) - ours.mean_).max() < 0.1
+    assert np.abs(np.cov(drawn.T) - covariance).max() < 0.02 * covariance.max()
+    assert np.array_equal(ours.sample(3, random_state=1), ours.sample(3, random_state=1))
+
+
+def test_imputation_is_the_conditional_mean(digits):
+    ours = PPCA(5).fit(digits)
+    holes = digits[:20].copy()
+    holes[np.random.default_rng(0).random(holes.shape) < 0.3] = np.nan
+    filled = ours.impute(holes)
+    W = ours.joint_.weights.numpy()
+    covariance = W @ W.T + ours.noise_variance_ * np.eye(64)
+    for row, answer in zip(holes, filled):
+        gone = np.isnan(row)
+        assert np.array_equal(answer[~gone], row[~gone])
+        expected = ours.mean_[gone] + covariance[np.ix_(gone, ~gone)] @ np.linalg.solve(
+            covariance[np.ix_(~gone, ~gone)], row[~gone] - ours.mean_[~gone]
+        )
+        assert np.abs(answer[gone] - expected).max() < 1e-9
+    assert np.array_equal(ours.impute(digits[:5]), digits[:5])
+
+
+@pytest.mark.parametrize("model", [LGAE(3), PPCA(3)], ids=lambda m: type(m).__name__)
+def test_torch_and_pickle(model, digits):
+    X = torch.tensor(digits)
+    model.fit(X)
+    assert torch.is_tensor(model.components_) and torch.is_tensor(model.inverse_transform(model.transform(X)))
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(again.transform(X), model.transform(X))
+
+
+@pytest.mark.data
+def test_fashion_mnist_figures(real_data):
+    for centred, expected in ((False, (1215.87, 1216.27)), (True, (1207.76, 1207.98))):
+        train, test = (data.fashion_mnist(train=part)[0] for part in (True, False))
+        if centred:  # the document author's loader removes each image's own mean
+            train, test = (X - X.mean(1, keepdims=True) for X in (train, test))
+        ours = LGAE(20).fit(train)
+        for X, figure in zip((train, test), expected):
+            error = -ours.score(X) / 784 - 0.5 * np.log(
+                np.pi
+            )  # the score is minus the squared error, plus constants
+            assert abs(error - figure) < 0.01
