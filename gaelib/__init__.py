@@ -7,6 +7,7 @@ from .models.kmeans import KMeans
 from .models.lgae import LGAE
 from .models.memory import Memory
 from .models.ppca import PPCA
+from .models.regression import LinearRegression, LogisticRegression
 from .verify import CheckFailed, check
 
 __version__ = version("gaelib")
@@ -15,6 +16,8 @@ __all__ = [
     "PPCA",
     "CheckFailed",
     "KMeans",
+    "LinearRegression",
+    "LogisticRegression",
     "Memory",
     "check",
     "core",

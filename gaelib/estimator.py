@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .core import Exact, alternate, objective
 from .parallel import all_sum
 
-__all__ = ["Estimator", "Rows"]
+__all__ = ["Estimator", "Model", "Rows"]
 
 BATCH = 8192  # rows moved to the device at a time
 
@@ -26,8 +26,16 @@ REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always 
     ("dim", "flatten each sample to one row"),
     ("omplex", "pass real numbers, for example the real and imaginary parts as columns"),
     ("parse", "load the data as real arrays first"),
+    ("1d array", "pass one label per row"),
+    ("label type", "pass classes, or use LinearRegression"),
     ("convert", "encode what is not a number, for example with OneHotEncoder"),
 )
+
+
+def with_remedy(error):
+    """scikit-learn's refusal, with what to do instead."""
+    remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
+    return type(error)(f"{error}" + (f": {remedy}" if remedy else ""))
 
 
 def is_batches(X):
@@ -77,8 +85,7 @@ class Rows:
                 dtype = [np.float64, np.float32]
                 X = validate_data(self.estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
         except (ValueError, TypeError) as error:
-            remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
-            raise type(error)(f"{error}" + (f": {remedy}" if remedy else "")) from None
+            raise with_remedy(error) from None
         for start in () if self.holes else range(0, len(X), BATCH):
             part = (
                 torch.as_tensor(np.array(X[start : start + BATCH]))
@@ -175,7 +182,7 @@ def need_integer(name, value, at_least=1):
         )
 
 
-class Estimator(TransformerMixin, BaseEstimator):
+class Model(BaseEstimator):
     """What every model's scikit-learn face shares.  It holds a `Joint` as ``joint_``; it is not one.
 
     A subclass stores its hyperparameters in ``__init__`` (``n_init``, ``max_iter``, ``tol``, ``random_state``,
@@ -208,7 +215,7 @@ class Estimator(TransformerMixin, BaseEstimator):
         FloatingPointError
             At the first non-finite objective, naming the step.
         """
-        data = Rows(X, self, reset=True)
+        data = self._rows(X, y)
         for name in ("n_init", "max_iter"):
             if hasattr(self, name):
                 need_integer(name, getattr(self, name))
@@ -236,6 +243,10 @@ class Estimator(TransformerMixin, BaseEstimator):
                 stacklevel=2,
             )
         return self
+
+    def _rows(self, X, y):
+        """The training data, refused before any work if they cannot be used."""
+        return Rows(X, self, reset=True)
 
     def _rising(self):
         """Whether the steps ran out before the tolerance was met."""
@@ -303,3 +314,7 @@ class Estimator(TransformerMixin, BaseEstimator):
     def score(self, X, y=None):
         """The mean of `score_samples`: nats per sample; higher is better."""
         return float(self.score_samples(X).mean())
+
+
+class Estimator(TransformerMixin, Model):
+    """A `Model` whose code is found, not given: it adds ``fit_transform`` and ``set_output``."""
