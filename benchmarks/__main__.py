@@ -5,7 +5,7 @@ import importlib
 
 from .harness import store
 
-NAMES = ("kmeans", "neighbours")
+NAMES = ("kmeans", "linear", "neighbours")
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="*", default=NAMES)
@@ -15,8 +15,8 @@ repeats = 2 if options.quick else 7
 for name in options.names:
     if name not in NAMES:
         parser.error(f"no benchmark {name!r} among {', '.join(NAMES)}: pass one of them")
-    rows = importlib.import_module(f"benchmarks.{name}").rows(repeats)
-    for row in rows:
+    tables = importlib.import_module(f"benchmarks.{name}").measure(repeats)
+    for row in (row for table in tables.values() for row in table):
         print(", ".join(f"{key} {value}" for key, value in row.items()))
     if not options.quick:
-        print("stored", store(name, rows, repeats).name)
+        print("stored", store(name, tables, repeats).name)

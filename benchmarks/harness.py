@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "gaelib"
 def machine():
     """What the figures were measured on, in words that name no host."""
     processor = platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        names = [
-            line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")
-        ]
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
         processor = names[0] if names else processor
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -64,9 +64,9 @@ def round_to(value, digits=3):
     return float(f"{value:.{digits}g}")
 
 
-def store(name, rows, repeats):
+def store(name, tables, repeats):
     """Write ``gaelib/results/<name>.json`` for `gaelib.data.results`."""
-    result = {"machine": machine(), "source": source_hash(), "repeats": repeats, "rows": rows}
+    result = {"machine": machine(), "source": source_hash(), "repeats": repeats, **tables}
     path = PACKAGE / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")

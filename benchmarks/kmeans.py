@@ -36,7 +36,7 @@ def row(X, K, passes, repeats):
     return {"data": "digits", "n": len(X), "D": X.shape[1], "K": K, "passes": passes, **timed}
 
 
-def rows(repeats):
+def measure(repeats):
     """Digits in float32, 20 passes."""
     X = data.digits()[0].astype(np.float32)
-    return [row(X, K, 20, repeats) for K in (10, 64)]
+    return {"rows": [row(X, K, 20, repeats) for K in (10, 64)]}

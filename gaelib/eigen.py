@@ -25,20 +25,22 @@ def moments(data):
 
 
 def by_eigenvectors(data, count):
-    """The ``count`` leading eigenvectors of the covariance: (mean (D,), axes (D, count)); float64, on the CPU."""
+    """Mean (D,), all variances (falling, divided by n) and the ``count`` leading axes (D, count), from the covariance."""
     _, mean, covariance = moments(data)
-    return mean, torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :count]
+    values, axes = torch.linalg.eigh(covariance)
+    return mean, values.flip(0).clamp(min=0), axes.flip(1)[:, :count]
 
 
 def by_singular_vectors(data, count):
-    """The same from the singular value decomposition of the centred rows: cheaper when n < D, one process only."""
+    """The same from the singular values of the centred rows: cheaper when n < D, one process only."""
     if rank_and_size()[1] > 1:
         raise ValueError(
             f"solver='svd' needs all rows in 1 process, got {rank_and_size()[1]}: use solver='eigh'"
         )
     x = torch.cat([x.to("cpu", torch.float64) for x in data])
     mean = x.mean(0)
-    return mean, torch.linalg.svd(x - mean, full_matrices=False).Vh[:count].T
+    _, values, axes = torch.linalg.svd(x - mean, full_matrices=False)
+    return mean, values.square() / len(x), axes[:count].T
 
 
 def upright(axes):

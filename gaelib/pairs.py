@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_array, column_or_1d
 
 from .core import objective
 from .estimator import Rows, is_batches, with_remedy
@@ -59,7 +59,7 @@ def least_squares(zz, zr, varies, W):
 
 
 class Observed:
-    """What the regressions share: beside the rows of X a second table, y, checked and kept in memory."""
+    """What the regressions share: a second table y beside the rows of X, numbers, checked and kept in memory."""
 
     random_state = 0  # nothing is drawn
 
@@ -109,6 +109,17 @@ class Observed:
             raise ValueError(
                 f"Input y contains NaN or infinity: {name} found the first of them at row {place[0]} "
                 f"(value {y[place]}): drop the rows whose y is missing"
+            )
+        return y
+
+    def _table(self, y):
+        return check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+
+    def _targets(self, y, data, fitted=False):
+        data.single, y = y.ndim == 1, torch.tensor(y.reshape(len(y), -1))
+        if fitted and y.shape[1] != len(self.joint_.bias):
+            raise ValueError(
+                f"y has {y.shape[1]} columns, but fit saw {len(self.joint_.bias)}: pass the columns that fit saw"
             )
         return y
 

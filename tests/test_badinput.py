@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from gaelib import KMeans, core, data, plot
+from gaelib import KMeans, LinearRegression, LogisticRegression, core, data, plot
 from gaelib.flats import Flats
 
 X = np.arange(40.0).reshape(10, 4)
 HOLE = np.where(np.arange(40).reshape(10, 4) == 13, np.nan, X)
 ENDLESS = np.where(np.arange(40).reshape(10, 4) == 39, np.inf, X)
+LABELS = np.arange(10) % 2
 
 
 def km(**options):
@@ -62,6 +63,19 @@ CASES = {  # what is done, the error, what its message must say (numbers and cau
     "decode before fit": (lambda: km().inverse_transform(X), ValueError, "not fitted", "KMeans", "fit"),
     "predict another width": (lambda: fitted().predict(X[:, :3]), ValueError, "3 features", "4 features", "pass the columns"),
     "decode another width": (lambda: fitted().inverse_transform(X), ValueError, "(n, 2)", "(10, 4)", "pass what transform returns"),
+    "a regression without y": (lambda: LinearRegression().fit(X, None), ValueError, "requires y", "None", "call fit(X, y)"),
+    "fewer labels than rows": (lambda: LogisticRegression().fit(X, LABELS[:9]), ValueError, "10 rows", "y has 9", "one y for each row"),
+    "a hole in y": (lambda: LinearRegression().fit(X, HOLE), ValueError, "row 3", "nan", "drop the rows"),
+    "words for numbers": (lambda: LinearRegression().fit(X, ["a"] * 10), ValueError, "convert", "'a'", "encode"),
+    "y of another width": (lambda: LinearRegression().fit(X, X).score_samples(X, X[:, :3]), ValueError, "3 columns", "saw 4", "pass the columns"),
+    "one class": (lambda: LogisticRegression().fit(X, LABELS * 0), ValueError, "2 classes", "1 class (0)", "another class"),
+    "numbers for labels": (lambda: LogisticRegression().fit(X, X[:, 0] / 3), ValueError, "label type", "continuous", "LinearRegression"),
+    "labels in two columns": (lambda: LogisticRegression().fit(X, X[:, :2]), ValueError, "1d array", "(10, 2)", "one label per row"),
+    "a label never seen": (lambda: LogisticRegression().fit(X, LABELS).score_samples(X, LABELS + 1), ValueError, "label 2", "2 that fit saw", "fit again"),
+    "a penalty of infinity": (lambda: LogisticRegression(C=0).fit(X, LABELS), ValueError, "C=0", "above 0", "C=float('inf')"),
+    "batches for a logistic regression": (lambda: LogisticRegression().fit([X, X], [LABELS, LABELS]), ValueError, "1 array", "2 batches", "join them"),
+    "sample weights of a regression": (lambda: LinearRegression().fit(X, X, sample_weight=LABELS), TypeError, "sample_weight", "unexpected", "fit"),
+    "regression before fit": (lambda: LogisticRegression().predict(X), ValueError, "not fitted", "LogisticRegression", "fit"),
     "no temperature": (lambda: core.Soft(0), ValueError, "T > 0", "T=0", "Exact()"),
     "no beta": (lambda: core.soft_floor(0), ValueError, "beta > 0", "0", "use mean"),
     "a step of zero": (lambda: core.climb(lambda z: -z, torch.ones(1, 1), 3, 0), ValueError, "lr > 0", "lr=0", "pass such numbers"),
@@ -104,6 +118,10 @@ def test_sparse_input_is_refused_by_name():
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(TypeError, match="[Ss]parse.*toarray"):
         km().fit(sparse.csr_matrix(X))
+    for model in (LinearRegression(), LogisticRegression()):
+        for pair in ((sparse.csr_matrix(X), LABELS), (X, sparse.csr_matrix(LABELS))):
+            with pytest.raises(TypeError, match="[Ss]parse"):
+                model.fit(*pair)
 
 
 def test_a_refusal_leaves_the_estimator_as_it_was():

@@ -14,6 +14,7 @@ from gaelib import KMeans, data
 from gaelib.core import Climb, Exact, Joint, Soft, alternate, objective
 from gaelib.flats import Flats
 from gaelib.noise import gaussian
+from ledger_linear import CHECKS as LINEAR
 from ledgercheck import assert_ledger
 from scipy.optimize import linprog
 from sklearn.cluster import KMeans as Reference
@@ -153,7 +154,7 @@ def e7():
     return residual, lambda a: (folded(a), a), wrong, 1e-3
 
 
-CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7}
+CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7} | LINEAR
 
 
 @pytest.mark.parametrize("id", CHECKS)

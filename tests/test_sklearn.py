@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gaelib import LGAE, PPCA, KMeans, Memory, data
+from gaelib import LGAE, PPCA, KMeans, LinearRegression, LogisticRegression, Memory, data
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -18,7 +18,14 @@ EXCEPTIONS = {
 
 
 @parametrize_with_checks(
-    [KMeans(n_clusters=3, random_state=0), LGAE(n_components=1), PPCA(n_components=1), Memory()],
+    [
+        KMeans(n_clusters=3, random_state=0),
+        LGAE(n_components=1),
+        PPCA(n_components=1),
+        Memory(),
+        LinearRegression(),
+        LogisticRegression(),
+    ],
     expected_failed_checks=lambda estimator: EXCEPTIONS.get(type(estimator).__name__, {}),
     xfail_strict=True,
 )

@@ -5,6 +5,7 @@
 The max over u is a projection, W^T (x - mu).  The max over mu and W is the mean and the leading eigenvectors.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -107,22 +108,24 @@ class LGAE(LinearCode):
         self.verbose = verbose
 
     def _start(self, data, generator):
-        p = self.n_components
-        if self.solver in ("eigh", "svd"):
-            mean, axes = (by_eigenvectors if self.solver == "eigh" else by_singular_vectors)(data, p)
-        else:
-            mean = moments(data)[1] if self.solver == "gradient" else data.take(torch.tensor([0]))[0]
-            axes = torch.linalg.qr(torch.randn(data.width, p, generator=generator, dtype=torch.float64)).Q
-        mean, axes = (part.to(data.device, data.dtype) for part in (mean, axes))
+        mean = moments(data)[1] if self.solver == "gradient" else data.take(torch.tensor([0]))[0]
+        axes = torch.randn(data.width, self.n_components, generator=generator, dtype=torch.float64)
+        mean, axes = (part.to(data.device, data.dtype) for part in (mean, torch.linalg.qr(axes).Q))
         return Flats(mean[None], axes[None])
 
     def _learn(self, joint, data, history):
-        if self.solver == "alternate":
-            super()._learn(joint, data, history)
-        elif self.solver == "gradient":
-            self._climb(joint, data, history)
-        else:
-            history.append(self._objective(joint, data))
+        {"alternate": super()._learn, "gradient": self._climb}.get(self.solver, self._solve)(
+            joint, data, history
+        )
+
+    def _solve(self, joint, data, history):
+        """The closed form; what the flat does not catch is the objective."""
+        solve = by_eigenvectors if self.solver == "eigh" else by_singular_vectors
+        mean, variances, axes = solve(data, self.n_components)
+        joint.means.copy_(mean[None])
+        joint.bases.copy_(upright(axes)[None])
+        left = float(variances[self.n_components :].sum())
+        history.append(-left - 0.5 * data.width * math.log(math.pi))
 
     def _climb(self, joint, data, history):
         """Gradient ascent on W, kept orthonormal by Cayley's map; whole data, one process."""

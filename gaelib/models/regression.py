@@ -10,10 +10,8 @@ keep b + W z; the logistic one has its input in the place of z.
 import numbers
 from functools import partial
 
-import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_array
 from torch import nn
 
 from ..core import Joint, ascend, objective
@@ -51,7 +49,8 @@ class Linear(Affine):
 
     def stats(self, x, z):
         """Sums for the regression of what is left, x - b - W z, on the centred codes."""
-        score, r, z = self.log_joint(x, z).sum(), x - self.decode(z), z - self.centre
+        score, z = self.log_joint(x, z).sum(), z - self.centre
+        r = x - self.bias - z @ self.weights.T  # in this order nothing large is rounded
         sums = {"n": torch.tensor(len(x)), "z": z.sum(0), "r": r.sum(0), "zz": z.T @ z, "zr": z.T @ r}
         return sums | {"score": score}
 
@@ -61,8 +60,8 @@ class Linear(Affine):
         n, W = sums["n"], self.weights.T.to(sums["zz"])
         z, r = sums["z"] / n, sums["r"] / n
         zz, zr = sums["zz"] - n * torch.outer(z, z), sums["zr"] - n * torch.outer(z, r)
-        self.bias.add_(W.T @ z + r)
-        self.centre.add_(z)
+        self.bias.add_((W.T @ z + r).to(self.bias))
+        self.centre.add_(z.to(self.centre))
         varies = zz.diagonal() > 1e-26 * n * self.centre.to(z) ** 2  # else the column's spread is rounding
         self.weights.copy_(least_squares(zz, zr, varies, W).T)
 
@@ -104,17 +103,6 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
         """b + W z: (n, p) -> (n,) or (n, D), as y was."""
         x = self._open(X).map(self.joint_.decode)
         return x[:, 0] if self.coef_.ndim == 1 else x
-
-    def _table(self, y):
-        return check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
-
-    def _targets(self, y, data, fitted=False):
-        data.single, y = y.ndim == 1, torch.tensor(y.reshape(len(y), -1))
-        if fitted and y.shape[1] != len(self.joint_.bias):
-            raise ValueError(
-                f"y has {y.shape[1]} columns, but fit saw {len(self.joint_.bias)}: pass the columns that fit saw"
-            )
-        return y
 
     def _start(self, data, generator):
         sums = total(data, lambda x, z: {"n": torch.tensor(len(x)), "x": x.sum(0), "z": z.sum(0)})
