@@ -24,7 +24,7 @@ serve: book
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 test: book .venv/.test
-	$(steady) $(BIN)/python -m pytest tests book --nbval --nbval-current-env --nbval-cell-timeout=120 \
+	$(steady) $(BIN)/python -m pytest tests gaelib book --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	  -n 2 --dist loadfile --junitxml=_build/results.xml
 	@echo "All passed. Run make book again and the pages carry these results."
 
