@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
-from .core import Exact, alternate, objective
+from .core import Exact, alternate, ascend, objective
 from .parallel import all_sum
 
 __all__ = ["Estimator", "Model", "Rows"]
@@ -264,6 +265,18 @@ class Model(BaseEstimator):
                 bar.update()
 
             alternate(joint, data, self.infer, self.max_iter, self.tol, all_sum, on_step)
+
+    def _ascend(self, f, params, history):
+        """Climb f by L-BFGS until a step of it raises f by no more than ``tol``."""
+
+        def settled(step, value):
+            history.append(value)
+            return step and value - history[-2] <= self.tol * abs(value)
+
+        lbfgs = partial(
+            torch.optim.LBFGS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=0
+        )
+        ascend(f, params, self.max_iter, 1.0, lbfgs, settled)
 
     def _starts(self):
         return getattr(self, "n_init", 1)

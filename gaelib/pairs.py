@@ -143,7 +143,8 @@ class Labelled(Observed):
 
     def _table(self, y):
         y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        if y.dtype.kind != "f" or np.isfinite(y).all():  # `_read` refuses what is not finite, by its place
+            check_classification_targets(y)
         return y
 
     def _targets(self, y, data, fitted=False):

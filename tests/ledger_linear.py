@@ -4,14 +4,15 @@ from math import log, pi
 
 import numpy as np
 import torch
-from gaelib import LGAE, LinearRegression, LogisticRegression, data
-from gaelib.core import Exact, alternate, climb
-from gaelib.flats import Flats
-from gaelib.noise import gaussian
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression as ReferenceLinear
 from sklearn.linear_model import LogisticRegression as ReferenceLogistic
+
+from gaelib import LGAE, LinearRegression, LogisticRegression, data
+from gaelib.core import Exact, alternate, climb
+from gaelib.flats import Flats
+from gaelib.noise import gaussian
 
 
 def normal(*shape, seed=0):

@@ -6,7 +6,6 @@ The max over u is a projection, W^T (x - mu).  The max over mu and W is the mean
 """
 
 import math
-from functools import partial
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
@@ -14,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from ..core import ascend, objective
+from ..core import objective
 from ..eigen import by_eigenvectors, by_singular_vectors, moments, upright
 from ..estimator import Estimator, need_integer
 from ..flats import Flats
@@ -136,22 +135,7 @@ class LGAE(LinearCode):
         orthogonal(free, "bases", orthogonal_map="cayley")
         for weight in free.parameters():
             weight.register_hook(torch.Tensor.contiguous)  # LBFGS flattens gradients by view
-
-        def settled(step, value):
-            history.append(value)
-            return step and value - history[-2] <= self.tol * abs(value)
-
-        lbfgs = partial(
-            torch.optim.LBFGS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=0
-        )
-        ascend(
-            lambda: objective(free, x, self.infer).mean(),
-            free.parameters(),
-            self.max_iter,
-            1.0,
-            lbfgs,
-            settled,
-        )
+        self._ascend(lambda: objective(free, x, self.infer).mean(), free.parameters(), history)
         joint.bases.copy_(free.bases.detach())
 
     def _rising(self):

@@ -8,13 +8,12 @@ keep b + W z; the logistic one has its input in the place of z.
 """
 
 import numbers
-from functools import partial
 
 import torch
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from torch import nn
 
-from ..core import Joint, ascend, objective
+from ..core import Joint, objective
 from ..estimator import Model
 from ..noise import gaussian
 from ..pairs import Given, Labelled, Observed, least_squares, pairs, total
@@ -187,14 +186,7 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
         x, z = (torch.cat(parts) for parts in zip(*pairs(data)))
         strength = 0.5 / (self.C * len(z))
 
-        def settled(step, value):
-            history.append(value)
-            return step and value - history[-2] <= self.tol * abs(value)
-
         def penalised():
             return objective(joint, x, Given(z)).mean() - strength * joint.weights.square().sum()
 
-        lbfgs = partial(
-            torch.optim.LBFGS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=0
-        )
-        ascend(penalised, joint.parameters(), self.max_iter, 1.0, lbfgs, settled)
+        self._ascend(penalised, joint.parameters(), history)
