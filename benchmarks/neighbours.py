@@ -1,4 +1,4 @@
-"""The nearest of many stored rows: gaelib's exact search against scikit-learn's and faiss's, and faiss's index.
+"""The nearest of many stored rows: exact search by gaelib, scikit-learn and faiss, and an index of faiss.
 
 An index answers fast because it looks at a part of the rows only: of its lists, the ``nprobe`` whose centres
 are nearest to the query.  Recall is the share of the queries whose answer is as near as the nearest row.
@@ -19,7 +19,7 @@ PROBES = (1, 4, 16, 64)
 
 
 def exact(X, queries, part=50):
-    """The table's truth: squared distances (queries, rows) in float64, which holds such whole numbers exactly."""
+    """Squared distances (queries, rows), part by part, in float64: exact, for pixels are whole numbers."""
     rows = X.astype(np.float64)
     squares = (rows**2).sum(1)
     for start in range(0, len(queries), part):
@@ -64,6 +64,6 @@ def row(X, queries, repeats):
     return {**setting, "lists": LISTS, "build_seconds": round_to(built), **results}
 
 
-def rows(repeats):
+def measure(repeats):
     """All training images stored, in float32; queries from the test images."""
-    return [row(data.fashion_mnist()[0], data.fashion_mnist(train=False)[0][:1000], repeats)]
+    return {"rows": [row(data.fashion_mnist()[0], data.fashion_mnist(train=False)[0][:1000], repeats)]}

@@ -28,15 +28,27 @@ def project(x, means, bases=None):
     bases : tensor (K, D, p), optional
         Orthonormal columns.
     """
+    return projector(means, bases)(x)
+
+
+def projector(means, bases=None):
+    """`project` as a function of x alone: what depends only on the flats is computed once."""
     middle = means.mean(0)
-    x, means = x - middle, means - middle
-    squares = torch.addmm(means.square().sum(1), x, means.T, alpha=-2) + x.square().sum(1, keepdim=True)
-    inside = None
+    means = means - middle
+    norms = means.square().sum(1)
     if bases is not None:
-        inside = (x @ side_by_side(bases)).unflatten(1, (len(means), -1))
-        inside = inside - (means[:, None] @ bases).squeeze(1)
-        squares = squares - inside.square().sum(2)
-    return squares.clamp_(min=0), inside
+        columns, offset = side_by_side(bases), (means[:, None] @ bases).squeeze(1)
+
+    def of(x):
+        x = x - middle
+        squares = torch.addmm(norms, x, means.T, alpha=-2) + x.square().sum(1, keepdim=True)
+        inside = None
+        if bases is not None:
+            inside = (x @ columns).unflatten(1, (len(means), -1)) - offset
+            squares = squares - inside.square().sum(2)
+        return squares.clamp_(min=0), inside
+
+    return of
 
 
 def side_by_side(bases):
@@ -52,9 +64,9 @@ def nearest(x, means, bases=None):
     k (n,) int64, or with bases (k, u) with u (n, p)
     """
     width = len(means) * (1 if bases is None else bases.shape[2])
-    found = []
+    found, of = [], projector(means, bases)
     for part in x.split(max(1, ENTRIES // width)):
-        squares, inside = project(part, means, bases)
+        squares, inside = of(part)
         k = squares.argmin(1)
         found.append((k,) if inside is None else (k, inside[torch.arange(len(k)), k]))
     found = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
