@@ -25,7 +25,8 @@ class Memory(Codebook):
     Notes
     -----
     Search is exact, in memory bounded whatever N; `predict` gives the row number of the nearest neighbour; of
-    copies the first, while rounding decides between other rows at equal distance.  Under ``torchrun`` each process would know only its own shard, so several processes are refused.
+    copies the first, while rounding decides between other rows at equal distance.  Under ``torchrun`` each
+    process would know only its own shard, so several processes are refused.
 
     Examples
     --------
