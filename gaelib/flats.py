@@ -202,11 +202,14 @@ class Flats(Joint):
     def stats(self, x, z):
         """Sums per component: weight n, sum of x, squared error; with p > 0 also of u and x u^T."""
         if isinstance(z, tuple) and len(z) == 1:
-            r, error = z[0], (z[0] * project(x, self.means)[0]).sum(0)
-        else:
-            r = torch.nn.functional.one_hot(z if torch.is_tensor(z) else z[0], len(self.means)).to(x.dtype)
-            error = r.T @ (x - self.decode(z)).square().sum(1)
-        sums = {"n": r.sum(0), "x": r.T @ x, "error": error}
+            r = z[0]
+            return {"n": r.sum(0), "x": r.T @ x, "error": (r * project(x, self.means)[0]).sum(0)}
+        k, zeros = z if torch.is_tensor(z) else z[0], torch.zeros_like(self.means)
+        sums = {
+            "n": zeros[:, 0].index_add(0, k, torch.ones_like(x[:, 0])),
+            "x": zeros.index_add(0, k, x),
+            "error": zeros[:, 0].index_add(0, k, (x - self.decode(z)).square().sum(1)),
+        }
         if self._bases is not None:
             blocks = self._blocks(z)
             xu = (x.T @ blocks.flatten(1)).unflatten(1, blocks.shape[1:])

@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from gaelib import LinearRegression, LogisticRegression, data
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from gaelib import LinearRegression, LogisticRegression, data, parallel
 from gaelib.core import objective
 from gaelib.models.regression import Linear, Logistic
 from gaelib.pairs import Given
@@ -111,6 +113,22 @@ def test_batches_equal_the_whole():
     assert abs(whole.score(Z, X) - whole.score([Z[:9], Z[9:]], X)) < 1e-12
 
 
+def fit_a_share(rank, size, address, out):
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
+    pixels, y = (parallel.shard(part) for part in data.digits())
+    np.save(f"{out}/{rank}.npy", LinearRegression().fit(pixels, y).coef_)
+    with pytest.raises(ValueError, match="1 process, got 2 processes"):
+        LogisticRegression().fit(pixels, y)
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    mp.spawn(fit_a_share, (2, f"file://{tmp_path}/meet", str(tmp_path)), nprocs=2)
+    alone = LinearRegression().fit(*data.digits()).coef_
+    for rank in range(2):
+        assert np.abs(np.load(tmp_path / f"{rank}.npy") - alone).max() < 1e-12
+
+
 @pytest.mark.parametrize("C, solver", [(0.01, "lbfgs"), (1.0, "lbfgs"), (1e3, "newton-cg")])
 def test_logistic_equals_scikit_learn(digits, C, solver, record_property):
     # Where the penalty is weak scikit-learn's lbfgs stops too early to be a reference; its Newton method does not.
@@ -159,6 +177,15 @@ def test_logistic_far_from_the_origin(digits):
     pixels, y = digits
     near, far = LogisticRegression().fit(pixels, y), LogisticRegression().fit(pixels + 1024.0, y)
     assert np.abs(near.coef_ - far.coef_).max() < 1e-6
+
+
+def test_the_fit_keeps_the_digits_of_single_precision(digits):
+    pixels, y = digits  # sixteenths: exact in float32
+    double, single = (
+        LogisticRegression().fit(pixels, y),
+        LogisticRegression().fit(pixels.astype(np.float32), y),
+    )
+    assert single.coef_.dtype == np.float32 and np.abs(double.coef_ - single.coef_).max() < 1e-6
 
 
 def test_torch_in_torch_out(digits):
