@@ -241,6 +241,37 @@ def test_page_matches_the_back_matter(source):
     assert set().union(*map(keys_cited, texts)) - keys_known() == set(), "not in references.bib"
 
 
+DISPLAY = re.compile(r"\$\$(.*?)\$\$", S)
+CONSTANTS = {"bb E", "cal N", "pi", "I", "e"}  # a reader of this book brings these along
+
+
+def undefined(texts, known):
+    """Symbols of displayed equations that no words and no earlier equation have introduced, and that do not stand
+    on the left of an equals sign there.  ``known`` grows as the texts are read."""
+    faults = []
+    for text in texts:
+        known |= symbols_of([DISPLAY.sub(" ", text)])
+        for tex in DISPLAY.findall(prose(text)):
+            lines = [line for line in re.split(r"\\\\", tex) if "=" in line or r"\approx" in line]
+            known |= set().union(*(symbols(re.split(r"=|\\approx", line)[0]) for line in lines))
+            faults += sorted(symbols(tex) - known)
+            known |= symbols(tex)
+    return faults
+
+
+def test_symbols_are_defined_before_use():
+    known, faults = set(CONSTANTS), {}
+    for source in (source for source in written() if source.suffix == ".ipynb"):  # in the book's order
+        faults[source.stem] = undefined(blocks(source), known)
+    assert len(faults) >= 7 and not any(faults.values()), faults
+
+
+def test_an_undefined_symbol_is_seen():
+    assert undefined(["Let $x$ be a point.", "$$\nx + h\n$$"], set()) == ["h"]
+    assert undefined(["$$\nh = 1\n$$", "$$\n2 h\n$$"], set()) == []
+    assert undefined(["The width $h$ counts: $$\nh + 1\n$$"], set()) == []
+
+
 def test_ledger_matches_the_back_matter():
     assert symbols_of(ledger_texts()) - notation() == set()
     assert set().union(*map(keys_cited, ledger_texts())) - keys_known() == set()
