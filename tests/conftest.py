@@ -1,12 +1,17 @@
-"""What a run leaves for the pages: the commit, the device, each notebook's digest; and the time limit."""
+"""What a run leaves for the pages: the commit, the device, digests, comparisons with references; and the time limit."""
 
-import hashlib
+import json
 import os
 import subprocess
+import sys
 from collections import Counter
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+import account
 
 collect_ignore = ["conftest.py"]  # --doctest-modules would import it beside book/conftest.py
 NOTEBOOK_SECONDS = 60  # the pages promise it
@@ -48,12 +53,29 @@ def device():
 def pytest_collection_modifyitems(config, items):
     # Properties of tests travel from xdist's workers to the report; properties of the whole suite do not.
     if items:
+        digests = account.digests(config.rootpath).items()
         items[0].user_properties += [("commit", commit(config.rootpath)), ("device", device())]
-    notebooks = {item.path for item in items if item.path.suffix == ".ipynb"}
-    digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in notebooks}
-    for item in items:
-        if item.path in digests:
-            item.user_properties.append(("sha256", digests[item.path]))
+        items[0].user_properties += [("digest", f"{what} {digest}") for what, digest in digests]
+
+
+@pytest.fixture
+def parity(record_property):
+    """One row of the parity page: `parity(KMeans, sklearn.cluster.KMeans, "centres, largest difference", 3e-15, 1e-10)`.
+
+    Writes down the difference, then asserts that it keeps the bound. The reference is a class or function of
+    another library, which the page names with its version, or words.
+    """
+
+    def compare(model, reference, quantity, difference, bound):
+        if not isinstance(reference, str):
+            library = packages_distributions()[reference.__module__.partition(".")[0]][0]
+            reference = f"{library} {version(library)}, {reference.__name__}"
+        difference, name = float(difference), model if isinstance(model, str) else model.__name__
+        row = {"model": name, "reference": reference, "quantity": quantity, "difference": difference}
+        record_property("parity", json.dumps(row))
+        assert difference <= bound, f"{name}: {quantity} differs from {reference} by {difference:.1e} > {bound:.0e}"
+
+    return compare
 
 
 def pytest_runtest_logreport(report):

@@ -118,6 +118,7 @@ DIRECTIVES = {
                   "> - code $z$: the number $k$ of a centre\n> - who moves $m$: means"),
     "facts": (":::{facts}\n- algebra\n:::", "> **Before you start**\n>\n> - algebra"),
     "model-map": (":::{model-map}\n:::", f"[See this on the book's page]({URL}intro.html)."),
+    "parity-table": (":::{parity-table}\n:::", f"[See this on the book's page]({URL}parity.html)."),
     "ledger-table": (":::{ledger-table}\n:::", f"[See this on the book's page]({URL}ledger.html)."),
 }  # fmt: skip
 REST = {

@@ -32,7 +32,7 @@ def centred(model):
 
 
 @pytest.mark.parametrize("x", [X, X[:, 0], X[:, :1]], ids=["three columns", "one axis", "one column"])
-def test_linear_equals_scikit_learn(x, record_property):
+def test_linear_equals_scikit_learn(x, record_property, parity):
     record_property("ledger", "G9")
     ours, theirs = LinearRegression().fit(Z, x), reference.LinearRegression().fit(Z, x)
     for a, b in (
@@ -42,6 +42,9 @@ def test_linear_equals_scikit_learn(x, record_property):
     ):
         assert np.shape(a) == np.shape(b) and np.abs(a - b).max() < 1e-10
     assert abs(ours.score(Z, x) - theirs.score(Z, x)) < 1e-12
+    difference = np.abs(ours.coef_ - theirs.coef_).max()
+    parity(LinearRegression, reference.LinearRegression, f"weights for x of shape {x.shape}, largest difference",
+           difference, 1e-10)  # fmt: skip
 
 
 @pytest.mark.parametrize("n, p", [(20, 40), (300, 5)])
@@ -130,14 +133,16 @@ def test_two_processes_equal_one(tmp_path):
 
 
 @pytest.mark.parametrize("C, solver", [(0.01, "lbfgs"), (1.0, "lbfgs"), (1e3, "newton-cg")])
-def test_logistic_equals_scikit_learn(digits, C, solver, record_property):
+def test_logistic_equals_scikit_learn(digits, C, solver, record_property, parity):
     # Where the penalty is weak scikit-learn's lbfgs stops too early to be a reference; its Newton method does not.
     record_property("ledger", "G9")
     ours = LogisticRegression(C=C, tol=1e-13).fit(*digits)
     theirs = reference.LogisticRegression(C=C, solver=solver, tol=1e-10, max_iter=20000).fit(*digits)
     assert ours.coef_.shape == (10, 64) and (ours.classes_ == np.arange(10)).all()
     assert np.abs(centred(ours) - centred(theirs)).max() < 1e-4
-    assert np.abs(ours.predict_proba(digits[0]) - theirs.predict_proba(digits[0])).max() < 1e-5
+    difference = np.abs(ours.predict_proba(digits[0]) - theirs.predict_proba(digits[0])).max()
+    parity(LogisticRegression, reference.LogisticRegression,
+           f"probabilities of 500 digits at C={C:g} by {solver}, largest difference", difference, 1e-5)  # fmt: skip
     assert ours.score(*digits) == theirs.score(*digits)
 
 

@@ -1,13 +1,13 @@
 """The built pages, read as text: what every page must have, and what none may have. No browser."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -23,6 +23,8 @@ import bookext
 TOC = yaml.safe_load((ROOT / "book/_toc.yml").read_text(encoding="utf-8"))
 DOCS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+FORK = "https://github.com/somebody/a-fork"
 
 
 def page(doc):
@@ -110,18 +112,6 @@ def test_a_stranger_is_seen():
     }  # fmt: skip
 
 
-def test_the_address_stands_in_pyproject_alone():
-    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
-    needle = address.split("://")[1].encode()
-    made = {".git", ".venv", "_build"}  # and what any tool leaves
-    left = re.compile(r".*\.egg-info|__pycache__|\..*_cache|\.hypothesis|\.ipynb_checkpoints")
-    found = []
-    for folder, names, files in os.walk(ROOT):
-        names[:] = [n for n in names if n not in made and not left.fullmatch(n)]
-        found += [path for f in files if needle in (path := Path(folder, f)).read_bytes()]
-    assert found == [ROOT / "pyproject.toml"]
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_colab_button_opens_the_copy(path):
     doc = path.relative_to(ROOT / "book").with_suffix("").as_posix()
@@ -129,56 +119,125 @@ def test_the_colab_button_opens_the_copy(path):
     assert links and all(link.endswith(f"/blob/gh-pages/colab/{doc}.ipynb") for link in links)
 
 
+@pytest.mark.parametrize("doc", sorted(set(DOCS) - {p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in NOTEBOOKS}))
+def test_a_page_without_a_copy_has_no_colab_button(doc):
+    assert not page(doc).find_all("a", href=re.compile("colab.research"))
+
+
 RUN = """<testsuites><testsuite timestamp="2031-02-03T04:05:06">
 <testcase classname="tests.test_x" name="a" time="1"><properties><property name="commit" value="abc1234"/>
-  <property name="device" value="CPU"/><property name="ledger" value="E1"/></properties></testcase>
-<testcase classname="tests.test_x" name="b" time="1"><properties><property name="ledger" value="E2"/></properties>
+  <property name="device" value="CPU"/><property name="ledger" value="E1"/>{digests}
+  <property name="parity" value="{{&quot;model&quot;: &quot;KMeans&quot;, &quot;reference&quot;: &quot;lib 1.2, Their&quot;,
+    &quot;quantity&quot;: &quot;centres&quot;, &quot;difference&quot;: 3.21e-15}}"/></properties></testcase>
+<testcase classname="tests.test_x" name="b" time="1"><properties><property name="ledger" value="E2"/>
+  <property name="parity" value="{{&quot;model&quot;: &quot;LGAE&quot;, &quot;reason&quot;: &quot;nobody has it&quot;}}"/></properties>
   <failure message="no"/></testcase>
 <testcase classname="tests.test_x" name="c" time="1"><skipped/></testcase>
 {cells}</testsuite></testsuites>"""
-CELL = """<testcase classname="book.{}.ipynb" name="Cell 0" time="2.5"><properties>
-  <property name="sha256" value="{}"/></properties>{}</testcase>"""
+DIGEST = '<property name="digest" value="{} {}"/>'
+CELL = '<testcase classname="book.{}.ipynb" name="Cell 0" time="2.5">{}</testcase>'
 
 
 def test_account(tmp_path):
-    (tmp_path / "r.xml").write_text(RUN.format(cells=CELL.format("cases.a-b", "f00", "") * 2))
+    cells = CELL.format("cases.a-b", "") * 2
+    (tmp_path / "r.xml").write_text(RUN.format(cells=cells, digests=DIGEST.format("cases/a-b", "f00")))
     run = account.read(tmp_path / "r.xml")
     assert (run.date, run.commit, run.device) == ("2031-02-03", "abc1234", "CPU")
     assert (run.total.passed, run.total.failed, run.total.skipped) == (3, 1, 1)
     assert (run.ledger["E1"].passed, run.ledger["E2"].failed) == (1, 1)
     assert (run.notebooks["cases/a-b"].passed, run.notebooks["cases/a-b"].seconds) == (2, 5.0)
+    assert run.digest == {"cases/a-b": "f00"}
+    assert run.parity["KMeans"][0]["difference"] == 3.21e-15 and run.parity["KMeans"][0]["passed"]
     assert account.read(tmp_path / "none.xml") is None
 
 
-def test_pages_carry_the_results(tmp_path):
-    """A copy of the book beside a made-up test run; and an unknown ledger id turns the build red."""
-    for name in ("book", "tools"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("mathjax", "__pycache__"))
-    for name in ("_config.yml", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    good, bad = (path.relative_to(ROOT / "book").with_suffix("").as_posix() for path in NOTEBOOKS[:2])
-    digest = account.sha256(ROOT / f"book/{good}.ipynb")
-    cells = CELL.format(good.replace("/", "."), digest, "")
-    cells += CELL.format(bad.replace("/", "."), "0", "<failure/>")
-    (tmp_path / "_build").mkdir()
-    (tmp_path / "_build/results.xml").write_text(RUN.format(cells=cells))
-    with open(tmp_path / "book/notation.md", "a") as file:
+def test_the_digests_follow_the_package_and_the_pages(tmp_path):
+    for name in ("gaelib/models/a.py", "gaelib/results/b.json", "book/cases/c.ipynb", "book/d.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    before = account.digests(tmp_path)
+    assert set(before) == {"gaelib", "cases/c", "d"}
+    for name, what in {"gaelib/results/b.json": "gaelib", "gaelib/models/a.py": "gaelib", "book/cases/c.ipynb": "cases/c"}.items():
+        (tmp_path / name).write_text("changed")
+        after = account.digests(tmp_path)
+        assert {key for key in after if after[key] != before[key]} == {what}
+        before = after
+
+
+@pytest.mark.parametrize("changed, words", [
+    ({}, "Verified on 2031-02-03, commit abc1234, CPU, in 5.0 s: all 2 cells gave the results that you see."),
+    ({"gaelib": "new"}, "Stale: the package changed after the run on 2031-02-03, commit abc1234, CPU, in 5.0 s."),
+    ({"a": "new", "gaelib": "new"}, "Stale: this page and the package changed after"),
+])  # fmt: skip
+def test_stamp(changed, words):
+    tally, digest = account.Tally(passed=2, seconds=5.0), {"gaelib": "1", "a": "2"}
+    run = account.Account("2031-02-03", "abc1234", "CPU", digest, tally, {"a": tally})
+    assert bookext.stamp(run, digest | changed, "a", notebook=True).startswith(words)
+    assert bookext.stamp(run, digest | changed, "b", notebook=True) == "This page is not verified in this copy."
+    assert bookext.stamp(None, digest, "a", notebook=False) == "This page is not verified in this copy."
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory):
+    """The book at another address, beside a made-up test run; with an unknown ledger id in it, and its Colab copies."""
+    top = tmp_path_factory.mktemp("fork") / "book"
+    made = shutil.ignore_patterns(".git", ".venv", "_build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "mathjax")
+    shutil.copytree(ROOT, top, ignore=made)
+    toml = (top / "pyproject.toml").read_text(encoding="utf-8")
+    assert toml.count(REPOSITORY) == 1
+    (top / "pyproject.toml").write_text(toml.replace(REPOSITORY, FORK), encoding="utf-8")
+    good, bad, changed, silent = docs = [p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in NOTEBOOKS[:4]]
+    cells = [CELL.format(doc.replace("/", "."), "<failure/>" * (doc == bad)) for doc in docs[:3]]
+    digests = [DIGEST.format(*pair) for pair in account.digests(top).items()]
+    (top / "_build").mkdir()
+    (top / "_build/results.xml").write_text(RUN.format(cells="".join(cells), digests="".join(digests)))
+    with open(top / f"book/{changed}.ipynb", "a") as file:
+        file.write("\n")
+    with open(top / "book/notation.md", "a") as file:
         file.write("\n{ledger}`Z9`\n")
 
     build = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--path-output", "."]
     build += ["--config", "_config.yml", "-W", "-n", "--keep-going"]
-    done = subprocess.run(build, check=False, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode != 0 and "unknown ledger id: Z9" in done.stderr
-    assert done.stderr.count("WARNING") == 1, done.stderr
+    done = subprocess.run(build, check=False, cwd=top, capture_output=True, text=True)
+    copies = [sys.executable, "tools/colab.py", "--out", "_build/html/colab"]
+    subprocess.run(copies, check=True, cwd=top, capture_output=True)
+    return SimpleNamespace(top=top, docs=docs, returncode=done.returncode, stderr=done.stderr)
 
+
+def test_an_unknown_ledger_id_turns_the_build_red(fork):
+    assert fork.returncode != 0 and "unknown ledger id: Z9" in fork.stderr
+    assert fork.stderr.count("WARNING") == 1, fork.stderr
+
+
+def test_pages_carry_the_results(fork):
     def text(doc, selector):
-        html = (tmp_path / f"_build/html/{doc}.html").read_text(encoding="utf-8")
+        html = (fork.top / f"_build/html/{doc}.html").read_text(encoding="utf-8")
         return " ".join(BeautifulSoup(html, "html.parser").select_one(selector).text.split())
 
-    assert text(good, ".gae-stamp") == (
-        "Verified on 2031-02-03, commit abc1234, CPU, in 2.5 s: all 1 cells gave the results that you see."
-    )
-    assert "This page failed" in text(bad, ".gae-stamp") and "1 of 1 cells" in text(bad, ".gae-stamp")
-    assert "2 s to run (CPU)" in text(good, ".gae-times")
+    good, bad, changed, silent = (text(doc, ".gae-stamp") for doc in fork.docs)
+    where = "on 2031-02-03, commit abc1234, CPU, in 2.5 s"
+    assert good == f"Verified {where}: all 1 cells gave the results that you see."
+    assert bad == f"Failed {where}: 1 of 1 cells."
+    assert changed == f"Stale: this page changed after the run {where}."
+    assert silent == "This page is not verified in this copy."
+    assert text("references", ".gae-stamp").endswith("2 of 5 tests of the book.")
+    assert "2 s to run (CPU)" in text(fork.docs[0], ".gae-times")
     assert "1 passed" in text("ledger", "#ledger-e1") and "1 failed" in text("ledger", "#ledger-e2")
     assert "none yet" in text("ledger", "#ledger-h7")
+    table = text("parity", "table.gae-parity")
+    assert "KMeans lib 1.2, Their centres 3.2e-15" in table and "LGAE none nobody has it" in table
+    assert "PPCA none yet" in table
+
+
+def test_the_address_stands_in_pyproject_alone(fork):
+    """With another one there, no trace of the old one is left in any file, page, badge, cell or workflow."""
+    owner = REPOSITORY.split("/")[-2]
+    old = [REPOSITORY.split("://")[1].encode(), f"{owner}.github.io".encode(), f"github/{owner}/".encode()]
+    files = [path for path in fork.top.rglob("*") if path.is_file()]
+    assert [path for path in files if any(trace in path.read_bytes().lower() for trace in old)] == []
+    html = fork.top / "_build/html"
+    doc, mine = fork.docs[0], FORK.removeprefix("https://github.com/")
+    shown = (html / f"{doc}.html").read_text(encoding="utf-8")
+    assert f"colab.research.google.com/github/{mine}/blob/gh-pages/colab/{doc}.ipynb" in shown
+    copy = (html / f"colab/{doc}.ipynb").read_text(encoding="utf-8")
+    assert f"git+{FORK}@" in copy and "https://somebody.github.io/a-fork/" in copy

@@ -1,13 +1,15 @@
-"""What the last `make test` says: one JUnit file, read for the pages and for the ledger.
+"""What the last `make test` says: one JUnit file, read for the ledger, the parity table and the stamps.
 
-The file is `_build/results.xml`. `tests/conftest.py` adds the properties `commit` and `device` to the first
-test and `sha256` to every notebook cell; a ledger check adds `ledger`. Without the file there is no
-account, and the pages say "not verified in this copy".
+The file is `_build/results.xml`. `tests/conftest.py` adds the properties `commit`, `device` and the `digest` of the
+package and of every page to the first test; a ledger check adds `ledger`, a comparison with a reference
+adds `parity`. Without the file there is no account, and the pages say "not verified in this copy".
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import json
 import sys
 import xml.etree.ElementTree as ET
 from collections import defaultdict
@@ -21,7 +23,6 @@ class Tally:
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
-    sha256: str | None = None  # of the notebook as it was when it was run
 
     def add(self, case: ET.Element) -> None:
         verdict = {child.tag for child in case}
@@ -36,9 +37,11 @@ class Account:
     date: str = ""
     commit: str = "an unknown commit"
     device: str = "an unknown device"
+    digest: dict[str, str] = field(default_factory=dict)  # of "gaelib", and of pages by docname, as they were tested
     total: Tally = field(default_factory=Tally)
     notebooks: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))  # by docname
     ledger: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))  # by ledger id
+    parity: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))  # by model
 
 
 def read(path: Path) -> Account | None:
@@ -49,24 +52,42 @@ def read(path: Path) -> Account | None:
     for suite in ET.parse(path).getroot().iter("testsuite"):
         account.date = max(account.date, suite.get("timestamp", "")[:10])
         for case in suite.iter("testcase"):
-            properties = [(p.get("name"), p.get("value")) for p in case.iter("property")]
-            for name, value in properties:
+            for name, value in ((p.get("name"), p.get("value")) for p in case.iter("property")):
                 if name in ("commit", "device"):
                     setattr(account, name, value)
-                if name == "ledger":
+                elif name == "digest":
+                    what, _, account.digest[what] = value.partition(" ")
+                elif name == "ledger":
                     account.ledger[value].add(case)
+                elif name == "parity":
+                    row = json.loads(value)
+                    passed = not {child.tag for child in case} & {"failure", "error"}
+                    account.parity[row["model"]].append(row | {"passed": passed})
             account.total.add(case)
             # nbval names a cell of book/cases/x.ipynb by the class "book.cases.x.ipynb".
             name = case.get("classname", "")
             if name.startswith("book.") and name.endswith(".ipynb"):
-                tally = account.notebooks[name[len("book.") : -len(".ipynb")].replace(".", "/")]
-                tally.add(case)
-                tally.sha256 = dict(properties).get("sha256", tally.sha256)
+                account.notebooks[name[len("book.") : -len(".ipynb")].replace(".", "/")].add(case)
     return account
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digests(root: Path) -> dict[str, str]:
+    """SHA-256 of the package, under "gaelib", and of every page by docname."""
+    package = hashlib.sha256()
+    for path in sorted(p for p in (root / "gaelib").rglob("*") if p.suffix in (".py", ".json")):
+        package.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    pages = (p for p in (root / "book").rglob("*") if p.suffix in (".md", ".ipynb"))
+    return {"gaelib": package.hexdigest()} | {
+        p.relative_to(root / "book").with_suffix("").as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in pages
+    }
+
+
+def models(root: Path) -> list[str]:
+    """The public models, in the order of `gaelib/__init__.py`: read, not imported, for the pages need no torch."""
+    tree = ast.parse((root / "gaelib/__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return [name.name for node in imports if (node.module or "").startswith("models.") for name in node.names]
 
 
 if __name__ == "__main__":  # the last line of .ci/run, which passes its own exit status

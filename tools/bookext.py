@@ -1,4 +1,4 @@
-"""The book's own roles and directives, and the stamp at the foot of each notebook page.
+"""The book's own roles and directives, and the stamp at the foot of each page.
 
 A small Sphinx extension. It reads committed text (`book/ledger.yml`, `book/map.yml`, `pyproject.toml`) and,
 where a test run left one, `_build/results.xml`; it needs neither torch nor gaelib.
@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 import yaml
-from account import Account, read, sha256
+from account import Account, digests, models, read
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx import addnodes
@@ -26,7 +26,7 @@ ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledg
 DIRECTIVES = {
     "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
-    "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table",
+    "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table", "parity-table",
 }  # fmt: skip
 
 VERDICTS = {  # verdict in ledger.yml -> what the badge says
@@ -60,6 +60,9 @@ def results(root: Path) -> Account | None:
     return read(root / "_build" / "results.xml")
 
 
+standing = lru_cache(digests)
+
+
 def root(app: Sphinx) -> Path:
     return Path(app.srcdir).parent
 
@@ -80,6 +83,17 @@ def span(text: str, *classes: str) -> nodes.inline:
 def para(*parts: nodes.Node | str, **attributes) -> nodes.paragraph:
     parts = [nodes.Text(part) if isinstance(part, str) else part for part in parts]
     return nodes.paragraph("", "", *parts, **attributes)
+
+
+def row(*cells: list[nodes.Node], **attributes) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", *cell) for cell in cells), **attributes)
+
+
+def table(columns: dict[str, int], rows, *classes: str) -> nodes.table:
+    """A table from the widths of its columns, by name, and its rows."""
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in columns.values()), cols=len(columns))
+    group += [nodes.thead("", row(*([para(name)] for name in columns))), nodes.tbody("", *rows)]
+    return nodes.table("", group, classes=list(classes))
 
 
 # --- the ledger ---------------------------------------------------------------------------------------------
@@ -112,42 +126,66 @@ class LedgerTable(SphinxDirective):
 
     def section(self, key, title, rows):
         heading = nodes.rubric("", f"{key}. {title}", ids=[f"ledger-section-{key.lower()}"])
-        group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (14, 50, 18, 18)), cols=4)
-        names = (nodes.entry("", para(name)) for name in ("Id", "Statement", "Chapter", "Tests"))
-        group += [nodes.thead("", nodes.row("", *names)), nodes.tbody("", *map(self.row, rows))]
-        return [heading, nodes.table("", group, classes=["gae-ledger"])]
+        columns = {"Id": 14, "Statement": 50, "Chapter": 18, "Tests": 18}
+        return [heading, table(columns, map(self.row, rows), "gae-ledger")]
 
-    def row(self, row):
-        name, verdict = row["id"], row["verdict"]
+    def row(self, entry):
+        name, verdict = entry["id"], entry["verdict"]
         anchor = f"ledger-{name.lower()}"
         self.env.get_domain("std").note_hyperlink_target(anchor, self.env.docname, anchor, f"ledger {name}")
-        statement = [para(*self.inline(row["statement"]))]
-        if row.get("note"):
-            statement.append(para(*self.inline(row["note"]), classes=["gae-note"]))
+        statement = [para(*self.inline(entry["statement"]))]
+        if entry.get("note"):
+            statement.append(para(*self.inline(entry["note"]), classes=["gae-note"]))
         chapter = [span("open", "gae-quiet")]
-        if row.get("chapter"):
-            chapter = [link("doc", "/" + row["chapter"])]
-            if where := row.get("anchor"):
+        if entry.get("chapter"):
+            chapter = [link("doc", "/" + entry["chapter"])]
+            if where := entry.get("anchor"):
                 chapter += [nodes.Text(" "), link("eq" if where.startswith("eq-") else "ref", where)]
         cells = (
             [para(nodes.strong("", name), " ", span(VERDICTS[verdict], "gae-badge", f"gae-{verdict}"))],
-            statement, [para(*chapter)], [para(self.tests(row))],
+            statement, [para(*chapter)], [para(self.tests(entry))],
         )  # fmt: skip
-        return nodes.row("", *(nodes.entry("", *cell) for cell in cells), ids=[anchor])
+        return row(*cells, ids=[anchor])
 
     def inline(self, text):
         return self.parse_inline(text, lineno=self.lineno)[0]
 
-    def tests(self, row):
+    def tests(self, entry):
         tests = results(root(self.env.app))
-        if tests is None and row.get("chapter"):
+        if tests is None and entry.get("chapter"):
             return span(NOT_VERIFIED, "gae-quiet")
-        if tests is None or row["id"] not in tests.ledger:
-            return span("none needed" if row["verdict"] == "definition" else "none yet", "gae-quiet")
-        tally = tests.ledger[row["id"]]
+        if tests is None or entry["id"] not in tests.ledger:
+            return span("none needed" if entry["verdict"] == "definition" else "none yet", "gae-quiet")
+        tally = tests.ledger[entry["id"]]
         if tally.failed:
             return span(f"{tally.failed} failed", "gae-failed")
         return span(f"{tally.passed} passed", "gae-passed")
+
+
+# --- the parity table ---------------------------------------------------------------------------------------
+
+
+class ParityTable(SphinxDirective):
+    """Every public model: its reference, what was compared, and the difference that the tests measured."""
+
+    def run(self):
+        tests = results(root(self.env.app))
+        self.env.note_dependency(str(root(self.env.app) / "gaelib/__init__.py"))
+        rows = [
+            self.row(name, entry)
+            for name in models(root(self.env.app))
+            for entry in (tests and tests.parity.get(name)) or [{}]
+        ]
+        return [table({"Model": 18, "Reference": 27, "Quantity": 40, "Difference": 15}, rows, "gae-parity")]
+
+    def row(self, name, entry):
+        model = [para(link("ref", f"api-{name.lower()}", name))]
+        if "difference" in entry:
+            difference = f"{entry['difference']:.1e}" if entry["difference"] else "0"
+            verdict = span(difference, "gae-passed" if entry["passed"] else "gae-failed")
+            return row(model, [para(entry["reference"])], [para(entry["quantity"])], [para(verdict)])
+        words = entry.get("reason") or (NOT_VERIFIED if results(root(self.env.app)) is None else "none yet")
+        return row(model, [para(span("none" if entry else "", "gae-quiet"))], [para(words)], [])
 
 
 # --- the top of a chapter -----------------------------------------------------------------------------------
@@ -227,23 +265,26 @@ class ModelMap(SphinxDirective):
 # --- the foot of a page -------------------------------------------------------------------------------------
 
 
-def stamp(app: Sphinx, docname: str) -> str:
-    """What the last test run says about this notebook, in one sentence."""
-    tests = results(root(app))
-    tally = tests and tests.notebooks.get(docname)
+def stamp(tests: Account | None, standing: dict[str, str], docname: str, notebook: bool) -> str:
+    """What the last test run says about a page, in one sentence; `standing` has the digests as they are now."""
+    tally = tests and (tests.notebooks.get(docname) if notebook else tests.total)
     if not tally:
         return f"This page is {NOT_VERIFIED}."
     where = f"on {tests.date}, commit {tests.commit}, {tests.device}, in {tally.seconds:.1f} s"
+    things = "cells" if notebook else "tests of the book"
     if tally.failed:
-        return f"This page failed {where}: {tally.failed} of {tally.passed + tally.failed} cells."
-    if tally.sha256 != sha256(Path(app.env.doc2path(docname))):
-        return f"This page has changed since it was verified {where}."
-    return f"Verified {where}: all {tally.passed} cells gave the results that you see."
+        return f"Failed {where}: {tally.failed} of {tally.passed + tally.failed} {things}."
+    names = {docname: "this page", "gaelib": "the package"}
+    if changed := [words for name, words in names.items() if tests.digest.get(name) != standing.get(name)]:
+        return f"Stale: {' and '.join(changed)} changed after the run {where}."
+    return f"Verified {where}: all {tally.passed} {things} {'gave the results that you see' if notebook else 'passed'}."
 
 
 def finish_page(app: Sphinx, docname, template, context, doctree) -> None:
-    if doctree is not None and str(app.env.doc2path(docname)).endswith(".ipynb"):
-        context["body"] += f'<p class="gae-stamp">{escape(stamp(app, docname))}</p>'
+    if doctree is not None:
+        notebook = str(app.env.doc2path(docname)).endswith(".ipynb")
+        words = stamp(results(root(app)), standing(root(app)), docname, notebook)
+        context["body"] += f'<p class="gae-stamp">{escape(words)}</p>'
 
 
 def drop_fontawesome_script(app: Sphinx, error: Exception | None) -> None:
@@ -267,6 +308,7 @@ def setup(app: Sphinx) -> dict:
     app.add_role("ledger", Ledger())
     for name, directive in {
         "objective": Objective, "facts": Facts, "model-map": ModelMap, "ledger-table": LedgerTable,
+        "parity-table": ParityTable,
     }.items():  # fmt: skip
         app.add_directive(name, directive)
     app.connect("config-inited", address)

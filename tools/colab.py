@@ -241,7 +241,7 @@ class Lower:
             return quote("Before you start", self.text(body))
         if name == "glossary":
             return re.sub(r"(?m)^(\S.*)$", r"**\1**", textwrap.dedent(body))
-        pages = {"bibliography": "references", "ledger-table": "ledger", "model-map": "intro"}
+        pages = {"bibliography": "references", "ledger-table": "ledger", "parity-table": "parity", "model-map": "intro"}
         if name in pages:
             return f"[See this on the book's page]({self.site.page(pages[name])})."
         raise Unknown(f"{self.here}: unknown directive {{{name}}}")
