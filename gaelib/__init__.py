@@ -6,6 +6,7 @@ from . import core, data, flats, noise, parallel, plot
 from .models.kmeans import KMeans
 from .models.lgae import LGAE
 from .models.memory import Memory
+from .models.mppca import MPPCA, GaussianMixture
 from .models.ppca import PPCA
 from .models.regression import LinearRegression, LogisticRegression
 from .verify import CheckFailed, check
@@ -13,8 +14,10 @@ from .verify import CheckFailed, check
 __version__ = version("gaelib")
 __all__ = [
     "LGAE",
+    "MPPCA",
     "PPCA",
     "CheckFailed",
+    "GaussianMixture",
     "KMeans",
     "LinearRegression",
     "LogisticRegression",

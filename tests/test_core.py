@@ -8,6 +8,7 @@ import torch
 from gaelib import core, noise
 from gaelib.core import Climb, Exact, Joint, Soft, alternate, ascend, climb, objective
 from gaelib.flats import Flats
+from gaelib.models.mppca import Mixture
 
 
 def data(n=40, D=3, seed=0):
@@ -53,6 +54,12 @@ JOINTS = {  # every model: a joint, data for it, and who answers its max exactly
         lambda: data(D=4),
         [Exact()],
     ),
+    "mixture": (
+        lambda: Mixture(data(3, 4, 1), torch.linalg.qr(data(12, 2, 2).view(3, 4, 2)).Q, variance=0.3, shared=False),
+        lambda: data(D=4),
+        [Exact(), Soft(1.0), Soft(0.3)],
+    ),
+    "gaussians": (lambda: Mixture(data(4, 3, 1)), lambda: data(), [Exact(), Soft(1.0)]),
     "shift": (Shift, lambda: data(D=1), [Exact(), Climb(start_at_zero, 400, 0.1)]),
 }
 CASES = [
