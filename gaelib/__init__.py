@@ -2,9 +2,12 @@
 
 from importlib.metadata import version
 
-from . import core, data, flats, noise, parallel, plot
+from . import core, data, flats, noise, parallel, pictures, plot, terms
+from .models.activation import activate
+from .models.ggae import GGAE
 from .models.kmeans import KMeans
 from .models.lgae import LGAE
+from .models.llgae import LLGAE
 from .models.memory import Memory
 from .models.mppca import MPPCA, GaussianMixture
 from .models.ppca import PPCA
@@ -13,7 +16,9 @@ from .verify import CheckFailed, check
 
 __version__ = version("gaelib")
 __all__ = [
+    "GGAE",
     "LGAE",
+    "LLGAE",
     "MPPCA",
     "PPCA",
     "CheckFailed",
@@ -22,11 +27,14 @@ __all__ = [
     "LinearRegression",
     "LogisticRegression",
     "Memory",
+    "activate",
     "check",
     "core",
     "data",
     "flats",
     "noise",
     "parallel",
+    "pictures",
     "plot",
+    "terms",
 ]

@@ -32,7 +32,8 @@ class Joint(nn.Module):
     - ``decode(z) -> (n, *X)``, the decoder's mean
     - ``argmax(x) -> z``, the exact maximiser of ``log_joint(x, .)``
     - ``posterior(x, T) -> (q, T * H[q])``, the exact maximiser at temperature T > 0
-    - ``stats(x, z) -> dict`` of sums over samples, and ``update(sums)``, the best m for those sums
+    - ``stats(x, z) -> dict`` of sums over samples (of the log joint as ``objective``, where that is at hand),
+      and ``update(sums)``, the best m for those sums
     """
 
     def log_joint(self, x, z):
@@ -210,13 +211,12 @@ def alternate(joint, batches, infer, steps, tol=0.0, all_sum=lambda sums: sums, 
             for x in batches:
                 z, bonus = infer(joint, x)
                 sums = _ask(joint, "stats", "alternate", "ascend(...)")(x, z)
-                sums |= {"objective": (joint.log_joint(x, z) + bonus).sum(), "samples": torch.tensor(len(x))}
+                value = sums.pop("objective") if "objective" in sums else joint.log_joint(x, z).sum()
+                sums |= {"objective": value + bonus.sum(), "samples": torch.tensor(len(x))}
                 for name, value in sums.items():  # added in float64, whatever the data's dtype
                     total[name] = total.get(name, 0) + value.detach().to("cpu", torch.float64)
             if not total:
-                raise ValueError(
-                    f"no batch at step {step}: pass batches that can be read again, such as a list"
-                )
+                raise ValueError(f"no batch at step {step}: pass what can be read again, such as a list")
             total = all_sum(total)
             history.append(_finite(total.pop("objective") / total.pop("samples"), step))
             joint.update(total)

@@ -163,18 +163,27 @@ class Flats(Joint):
     def _bases(self):  # None for points: the projection is skipped
         return self.bases if self.bases.shape[2] else None
 
+    def _groups(self, k):
+        """(component, its rows) for every component that has any: what is done flat by flat costs no more than one."""
+        rows = k.argsort(stable=True).split(torch.bincount(k, minlength=len(self.means)).tolist())
+        return [(c, i) for c, i in enumerate(rows) if len(i)]
+
     def decode(self, z):
         """The point of the flat at z: k (n,), or (k, u) with u (n, p) -> (n, D)."""
         if torch.is_tensor(z):
             return self.means[z]
-        return self.means[z[0]] + self._blocks(z).flatten(1) @ side_by_side(self.bases).T
-
-    def _blocks(self, z):
-        """The code (k, u) with u in its component's place and zeros elsewhere: (n, K, p)."""
         k, u = z
-        blocks = u.new_zeros(len(u), len(self.means), u.shape[1])
-        blocks[torch.arange(len(k)), k] = u
-        return blocks
+        return self._by_flat(k, u, lambda c, u: self.means[c] + u @ self.bases[c].T)
+
+    def inside(self, x, k):
+        """Where each row is on flat k, at its projection: (n, D), (n,) -> u (n, p)."""
+        return self._by_flat(k, x, lambda c, x: (x - self.means[c]) @ self.bases[c])
+
+    def _by_flat(self, k, rows, f):
+        """``f(component, its rows)`` of every component, put back in the rows' order."""
+        groups = self._groups(k)
+        done = torch.cat([f(c, rows[i]) for c, i in groups])
+        return torch.zeros_like(done).index_copy(0, torch.cat([i for _, i in groups]), done)
 
     def log_joints(self, x):
         """The log joint of every k, with the best u for each: (n, D) -> (n, K), nats."""
@@ -204,16 +213,23 @@ class Flats(Joint):
         if isinstance(z, tuple) and len(z) == 1:
             r = z[0]
             return {"n": r.sum(0), "x": r.T @ x, "error": (r * project(x, self.means)[0]).sum(0)}
-        k, zeros = z if torch.is_tensor(z) else z[0], torch.zeros_like(self.means)
-        sums = {
-            "n": zeros[:, 0].index_add(0, k, torch.ones_like(x[:, 0])),
-            "x": zeros.index_add(0, k, x),
-            "error": zeros[:, 0].index_add(0, k, (x - self.decode(z)).square().sum(1)),
-        }
-        if self._bases is not None:
-            blocks = self._blocks(z)
-            xu = (x.T @ blocks.flatten(1)).unflatten(1, blocks.shape[1:])
-            sums |= {"u": blocks.sum(0), "xu": xu.transpose(0, 1)}
+        sums = {"n": torch.zeros_like(self.means[:, 0]), "x": torch.zeros_like(self.means)}
+        sums["error"] = torch.zeros_like(sums["n"])
+        if torch.is_tensor(z):
+            errors = (self.means[z] - x).square_().sum(1)
+            sums["n"].index_add_(0, z, torch.ones_like(errors))
+            sums["x"].index_add_(0, z, x)
+            sums["error"].index_add_(0, z, errors)
+        else:
+            k, u = z
+            sums |= {"u": torch.zeros_like(self.bases[:, 0]), "xu": torch.zeros_like(self.bases)}
+            for c, i in self._groups(k):
+                rows, code = x[i], u[i]
+                sums["n"][c], sums["x"][c], sums["u"][c] = len(i), rows.sum(0), code.sum(0)
+                sums["xu"][c] = rows.T @ code
+                sums["error"][c] = (rows - self.means[c] - code @ self.bases[c].T).square().sum()
+        constant = math.log(len(self.means)) + 0.5 * x.shape[1] * math.log(2 * math.pi * self.variance)
+        sums["objective"] = -sums["error"].double().sum() / (2 * self.variance) - len(x) * constant
         return sums
 
     @torch.no_grad()

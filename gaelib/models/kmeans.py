@@ -146,8 +146,9 @@ class KMeans(ClusterMixin, Codebook):
         labels, error = [], torch.zeros((), dtype=torch.float64)
         with torch.no_grad():
             for x in data:
-                labels.append(self.joint_.argmax(x))
-                error += (x - self.joint_.decode(labels[-1])).square().sum().to("cpu", torch.float64)
+                z = self.joint_.argmax(x)
+                labels.append(z if torch.is_tensor(z) else z[0])
+                error += (x - self.joint_.decode(z)).square().sum().to("cpu", torch.float64)
         self.cluster_centers_ = data.like(self.joint_.means)
         self.labels_ = data.like(torch.cat(labels))
         self.inertia_ = float(all_sum({"error": error})["error"])

@@ -19,9 +19,9 @@ from ..estimator import Estimator, need_integer
 from ..flats import Flats
 
 
-def check_components(estimator, n, width):
+def check_components(estimator, n, width, at_least=1):
     """Refuse more directions than rows or columns can span."""
-    need_integer("n_components", estimator.n_components)
+    need_integer("n_components", estimator.n_components, at_least)
     p, least = estimator.n_components, min(n, width)
     if p > least:
         what = "samples" if n < width else "features"
