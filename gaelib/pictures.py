@@ -1,0 +1,176 @@
+"""Pictures that climb: how they are parametrised, and how they are shaken before a network sees them.
+
+A parametrisation has ``start(n, generator) -> params`` (n, *shape), ``image(params) -> x`` (n, *shape) and
+``confine(params)``, which keeps the picture in its bounds.  Both parametrisations here are linear and one to one: a density over x
+stays the same density, up to a constant, over the parameters.  Only the path changes.
+"""
+
+import math
+
+import torch
+from torch.nn import functional
+
+
+class Pixels:
+    """A picture as its own entries.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one picture, (C, H, W); any shape that the network takes.
+    start : float or tensor
+        Where to start: broadcast to (n, *shape).
+    spread : float
+        Standard deviation of the noise added to the start, in the picture's units.
+    bounds : pair of floats, optional
+        Entries are clamped to this range after every step.
+
+    Examples
+    --------
+    >>> Pixels((1, 2, 2), start=0.5, spread=0.0).start(1, torch.Generator())
+    tensor([[[[0.5000, 0.5000],
+              [0.5000, 0.5000]]]])
+    """
+
+    def __init__(self, shape, *, start=0.0, spread=0.01, bounds=None):
+        self.shape, self.spread, self.bounds = tuple(shape), spread, bounds
+        if not self.shape or min(self.shape) < 1:
+            raise ValueError(f"shape={shape} has no entries: pass that of one picture, such as (1, 28, 28)")
+        if not 0 <= spread < math.inf:
+            raise ValueError(f"spread={spread} is no standard deviation: pass a finite number of at least 0")
+        if bounds is not None and not bounds[0] < bounds[1]:
+            raise ValueError(f"bounds={bounds} are empty: pass (low, high) with low < high")
+        self.first = torch.as_tensor(start)
+        if not self.first.is_floating_point():
+            self.first = self.first.float()
+        if bad := int((~self.first.isfinite()).sum()):
+            raise ValueError(
+                f"start has {bad} non-finite of {self.first.numel()} entries: pass a finite picture"
+            )
+
+    def start(self, n, generator):
+        """The parameters of n first pictures: (n, *shape), drawn on the CPU."""
+        whole = (n, *self.shape)
+        try:
+            first = self.first.cpu().expand(whole)
+        except RuntimeError:
+            raise ValueError(
+                f"start has shape {tuple(self.first.shape)}, which does not spread over {n} pictures {self.shape}: "
+                f"pass {self.shape} or {whole}"
+            ) from None
+        shaken = first + self.spread * torch.randn(whole, generator=generator, dtype=first.dtype)
+        return self._params(shaken)
+
+    def image(self, params):
+        """The pictures: (n, *shape)."""
+        return params
+
+    def confine(self, params):
+        """The parameters of the nearest pictures within the bounds."""
+        return params if self.bounds is None else self._params(self.image(params).clamp(*self.bounds))
+
+    def _params(self, x):
+        return x
+
+
+class Fourier(Pixels):
+    """A picture as its waves: coarse ones move fast and fine ones slowly, by ``1 / frequency ** decay``.
+
+    Natural pictures have amplitudes that fall like one over the frequency.  A step in these parameters is a step in pixels times
+    the square of that fall, so it preconditions the climb without changing what is highest.  The waves are Hartley's: real,
+    orthonormal, their own inverse, and as many as pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (C, H, W) or (H, W): waves run over the last two axes.
+    decay : float
+        0 gives back the pixels' climb, turned.
+    start, spread, bounds
+        As in `Pixels`.
+
+    Notes
+    -----
+    Ledger J2.  Olah, Mordvintsev and Schubert (2017), "Feature visualization".
+
+    Examples
+    --------
+    >>> waves, x = Fourier((1, 4, 4), spread=0.0, start=torch.eye(4)), torch.Generator()
+    >>> bool(torch.allclose(waves.image(waves.start(1, x)), torch.eye(4), atol=1e-6))
+    True
+    """
+
+    def __init__(self, shape, *, decay=1.0, start=0.0, spread=0.01, bounds=None):
+        super().__init__(shape, start=start, spread=spread, bounds=bounds)
+        if len(self.shape) < 2:
+            raise ValueError(f"shape={self.shape} has 1 axis and waves need 2: pass (C, H, W), or use Pixels")
+        height, width = self.shape[-2:]
+        frequency = torch.hypot(
+            torch.fft.fftfreq(height, dtype=torch.float64)[:, None],
+            torch.fft.fftfreq(width, dtype=torch.float64)[None],
+        )
+        fall = frequency.clamp(min=1 / max(height, width)) ** -decay
+        self.fall = fall / fall.square().mean().sqrt()  # so that a white slope makes steps as long as in pixels
+
+    def image(self, params):
+        """The pictures: (n, *shape)."""
+        return hartley(params * self.fall.to(params))
+
+    def _params(self, x):
+        return hartley(x) / self.fall.to(x)
+
+
+def hartley(x):
+    """Hartley's transform over the last two axes, real, orthonormal and its own inverse: (..., H, W) -> (..., H, W)."""
+    waves = torch.fft.fft2(x, norm="ortho")
+    return waves.real - waves.imag
+
+
+# --- Transforms: (x, generator) -> x.  One draw a step, the same for all pictures, so that no picture's path depends on n. ---
+
+
+def jitter(pixels):
+    """Shift by up to so many pixels each way, around the edge.
+
+    Examples
+    --------
+    >>> jitter(1)(torch.eye(3)[None, None], torch.Generator().manual_seed(0)).sum()
+    tensor(3.)
+    """
+    if pixels < 0:
+        raise ValueError(f"jitter({pixels}) shifts by less than 0 pixels: pass 0 or more")
+
+    def move(x, generator):
+        shift = torch.randint(-pixels, pixels + 1, (2,), generator=generator).tolist()
+        return x.roll(shift, (-2, -1))
+
+    return move
+
+
+def pad(pixels, value=0.0):
+    """Add a border of so many pixels of one value; the network must take larger pictures."""
+    return lambda x, generator: functional.pad(x, (pixels,) * 4, value=value)
+
+
+def rotate(degrees):
+    """Turn by up to so many degrees either way; what comes in from outside is 0."""
+    return lambda x, generator: _warp(x, _uniform(-degrees, degrees, generator), 1.0)
+
+
+def scale(low, high):
+    """Enlarge by a factor between low and high; what comes in from outside is 0."""
+    if not 0 < low <= high:
+        raise ValueError(f"scale({low}, {high}) is no range of factors: pass 0 < low <= high")
+    return lambda x, generator: _warp(x, 0.0, _uniform(low, high, generator))
+
+
+def _uniform(low, high, generator):
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def _warp(x, degrees, factor):
+    turn = math.radians(degrees)
+    rows = [[math.cos(turn), -math.sin(turn), 0.0], [math.sin(turn), math.cos(turn), 0.0]]
+    rows = torch.tensor(rows, dtype=x.dtype, device=x.device) / factor
+    grid = functional.affine_grid(rows.expand(len(x), 2, 3), x.shape, align_corners=False)
+    return functional.grid_sample(x, grid, align_corners=False)
