@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from gaelib import KMeans, LinearRegression, LogisticRegression, core, data, plot
+from gaelib import GGAE, KMeans, LinearRegression, LogisticRegression, core, data, plot
 from gaelib.flats import Flats
+from gaelib.models.ggae import KernelMixture
 
 X = np.arange(40.0).reshape(10, 4)
 HOLE = np.where(np.arange(40).reshape(10, 4) == 13, np.nan, X)
@@ -76,6 +77,13 @@ CASES = {  # what is done, the error, what its message must say (numbers and cau
     "batches for a logistic regression": (lambda: LogisticRegression().fit([X, X], [LABELS, LABELS]), ValueError, "1 array", "2 batches", "join them"),
     "sample weights of a regression": (lambda: LinearRegression().fit(X, X, sample_weight=LABELS), TypeError, "sample_weight", "unexpected", "fit"),
     "regression before fit": (lambda: LogisticRegression().predict(X), ValueError, "not fitted", "LogisticRegression", "fit"),
+    "more kernels than samples": (lambda: GGAE(12).fit(X), ValueError, "n_clusters=12", "10 samples", "fewer clusters"),
+    "a code of no length": (lambda: GGAE(2, 0).fit(X), ValueError, "n_components=0", "at least 1", "pass n_components=1"),
+    "nothing absorbs": (lambda: GGAE(2, absorb=0).fit(X), ValueError, "absorb=0", "run away", "pass absorb=1.0 or 'exp'"),
+    "an unknown absorption": (lambda: GGAE(2, absorb="log").fit(X), ValueError, "absorb='log'", "above 0", "pass absorb=1.0 or 'exp'"),
+    "kernels without noise": (lambda: GGAE(2, variance=0).fit(X), ValueError, "variance=0", "above 0", "pass variance=1.0"),
+    "the best of endless codes": (lambda: KernelMixture(torch.eye(2), torch.eye(2), 0).argmax(torch.eye(2)), ValueError, "absorb=0", "infinity", "pass absorb > 0"),
+    "kernel codes of another length": (lambda: GGAE(2, 1, random_state=0).fit(X).inverse_transform(X), ValueError, "(n, 1)", "(10, 4)", "pass what transform returns"),
     "no temperature": (lambda: core.Soft(0), ValueError, "T > 0", "T=0", "Exact()"),
     "no beta": (lambda: core.soft_floor(0), ValueError, "beta > 0", "0", "use mean"),
     "a step of zero": (lambda: core.climb(lambda z: -z, torch.ones(1, 1), 3, 0), ValueError, "lr > 0", "lr=0", "pass such numbers"),

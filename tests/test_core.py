@@ -8,6 +8,7 @@ import torch
 from gaelib import core, noise
 from gaelib.core import Climb, Exact, Joint, Soft, alternate, ascend, climb, objective
 from gaelib.flats import Flats
+from gaelib.models.ggae import KernelMixture
 from gaelib.models.mppca import Mixture
 
 
@@ -60,6 +61,16 @@ JOINTS = {  # every model: a joint, data for it, and who answers its max exactly
         [Exact(), Soft(1.0), Soft(0.3)],
     ),
     "gaussians": (lambda: Mixture(data(4, 3, 1)), lambda: data(), [Exact(), Soft(1.0)]),
+    "kernel mixture": (
+        lambda: KernelMixture(data(4, 3, 1), data(4, 2, 2), 0.3, 1.0),
+        lambda: data(),
+        [Exact()],
+    ),
+    "kernel mixture, exp": (
+        lambda: KernelMixture(data(4, 3, 1), data(4, 2, 2), "exp", 1.0),
+        lambda: data(),
+        [Exact()],
+    ),
     "shift": (Shift, lambda: data(D=1), [Exact(), Climb(start_at_zero, 400, 0.1)]),
 }
 CASES = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gaelib import LGAE, LLGAE, MPPCA, PPCA, GaussianMixture, KMeans, LinearRegression, LogisticRegression, Memory, data
+from gaelib import GGAE, LGAE, LLGAE, MPPCA, PPCA, GaussianMixture, KMeans, LinearRegression, LogisticRegression, Memory, data
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,6 +20,7 @@ EXCEPTIONS = {
 @parametrize_with_checks(
     [
         KMeans(n_clusters=3, random_state=0),
+        GGAE(n_clusters=2, n_components=1, variance=2.0, random_state=0),
         LGAE(n_components=1),
         LLGAE(n_clusters=2, n_components=1, random_state=0),
         PPCA(n_components=1),

@@ -1,0 +1,296 @@
+"""Gaussian-kernel codes: a point in a plane, or in R^E, mixes the components (ledger F1-F4).
+
+    u_k(z) = exp(-||z - w_k||^2) / (b(z) + sum_j exp(-||z - w_j||^2)),    u_0(z) = 1 - sum_k u_k(z)
+    log q_w(z) = log(1 - u_0(z)) + c
+    log q_r(x|z) = log sum_k softmax_k(-||z - w_k||^2) N(x; mu_k, variance I)
+
+Their sum is ``log sum_k u_k(z) p(x|k)``.  The absorbing component b takes what lies far from every prototype w_k
+and explains no data: it keeps the codes from running away.  In z the score is a difference of two convex
+functions, which gives Newton's method a curvature that is always positive; in the parameters every step is a
+closed form that cannot lower it.
+"""
+
+import math
+import numbers
+
+import torch
+from scipy.special import lambertw
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ..core import Joint
+from ..estimator import Estimator, need_integer
+from ..flats import ENTRIES, project, spread_rows
+
+STARTS = 3  # corner codes from which the best code of a sample is sought; on the digits two never missed
+NEWTON = 200  # steps at most; five to ten are usual
+
+
+class KernelMixture(Joint):
+    """``log sum_k u_k(z) N(x; mu_k, variance I)`` with Gaussian gates u_k around prototypes w_k.
+
+    Parameters
+    ----------
+    means : tensor (K, D)
+        mu_k, what component k decodes to.
+    prototypes : tensor (K, E)
+        w_k, where in code space it lives.
+    absorb : float or "exp"
+        b: a constant, or ``exp(z^T z)``.  With 0 there may be no best code (F1), so `argmax` refuses.
+    variance : float
+        sigma^2 of the noise.
+
+    Notes
+    -----
+    The prior's constant c is left out: it depends on no code, but on the prototypes (F2b).
+
+    Examples
+    --------
+    >>> w = torch.tensor([[0.0], [-1.0]], dtype=torch.float64)
+    >>> joint = KernelMixture(1e3 * w, w, "exp")  # x = 0 is explained by the first component alone
+    >>> joint.argmax(torch.zeros(1, 1, dtype=torch.float64))
+    tensor([[0.1353]], dtype=torch.float64)
+    """
+
+    def __init__(self, means, prototypes, absorb=1.0, variance=0.5):
+        super().__init__()
+        self.register_buffer("means", means.clone())
+        self.register_buffer("prototypes", prototypes.clone())
+        self.absorb, self.variance = absorb, variance
+
+    def log_components(self, x):
+        """log p(x|k): (n, D) -> (n, K), nats."""
+        D = self.means.shape[1]
+        squares = project(x, self.means)[0]
+        return -squares / (2 * self.variance) - 0.5 * D * math.log(2 * math.pi * self.variance)
+
+    @property
+    def steepness(self):
+        """Of the absorbing component once ||z||^2 is divided out: b(z) exp(||z||^2) is b e^s or e^(2 s), s = ||z||^2."""
+        return 2.0 if self.absorb == "exp" else 1.0
+
+    def kernels(self, z):
+        """-||z - w_k||^2 and log b(z), both plus ||z||^2, which no gate sees: (..., E) -> (..., K), (..., 1)."""
+        log_b = 0.0 if self.absorb == "exp" else math.log(self.absorb) if self.absorb else -math.inf
+        w = self.prototypes
+        return 2 * z @ w.T - w.square().sum(1), log_b + self.steepness * z.square().sum(-1, keepdim=True)
+
+    def gates(self, z):
+        """u_k(z) of the components, and of the absorbing one last: (..., E) -> (..., K + 1), summing to 1."""
+        return torch.cat(self.kernels(z), -1).softmax(-1)
+
+    def decode(self, z):
+        """sum_k softmax_k(-||z - w_k||^2) mu_k: (n, E) -> (n, D)."""
+        return self.kernels(z)[0].softmax(-1) @ self.means
+
+    def log_joint(self, x, z):
+        """log sum_k u_k(z) p(x|k): x (n, D), z (n, E) -> (n,), nats."""
+        return self._value(self.log_components(x), z)
+
+    def _value(self, log_p, z):
+        k, log_b = self.kernels(z)
+        return (k + log_p).logsumexp(-1) - torch.cat([k, log_b], -1).logsumexp(-1)
+
+    def shares(self, log_p, z):
+        """r_k, proportional to u_k(z) p(x|k): (..., K), summing to 1."""
+        return (self.kernels(z)[0] + log_p).softmax(-1)
+
+    def slope(self, log_p, z):
+        """dl/dz = 2 sum_k (r_k - u_k)(w_k - z) - u_0 grad log b(z), collected: (..., E), ledger F3."""
+        u = self.gates(z)
+        return 2 * (self.shares(log_p, z) - u[..., :-1]) @ self.prototypes - 2 * self.steepness * u[..., -1:] * z
+
+    def argmax(self, x):
+        """The best code of each sample, (n, D) -> (n, E), by Newton's method from several starts.
+
+        A corner code is the best one when component k alone explains x; there the score is concave.  The climb
+        starts from the corner codes that score highest for this x, and the best end is kept.
+        """
+        if self.absorb == 0:
+            raise ValueError(
+                "absorb=0 leaves no best code: it may run away to infinity (F1): pass absorb > 0 or 'exp', or Climb(...)"
+            )
+        K, E = self.prototypes.shape
+        alone = torch.full((K, K), -math.inf).fill_diagonal_(0.0).to(self.means)
+        corners, starts, found = self._climb(alone, self.prototypes), min(STARTS, K), []
+        for part in x.split(max(1, ENTRIES // (starts * K))):
+            log_p = self.log_components(part)
+            log_p = log_p - log_p.max(1, keepdim=True).values  # the code sees only ratios; digits are saved
+            first = self._value(log_p[:, None], corners).topk(starts, -1).indices
+            log_p = log_p.repeat_interleave(starts, 0)
+            ends = self._climb(log_p, corners[first.flatten()])
+            best = self._value(log_p, ends).view(-1, starts).argmax(1)
+            found.append(ends.view(-1, starts, E)[torch.arange(len(part)), best])
+        return torch.cat(found)
+
+    def _climb(self, log_p, start):
+        """Newton's method on l = A - B from start (n, E).  A and B are convex in z, so the curvature of B alone is a
+        safe one where that of l is not negative definite; a step that would lower l is halved."""
+        z, live, length = start.clone(), torch.arange(len(start), device=start.device), torch.ones_like(start[:, :1])
+        w, eye = self.prototypes, torch.eye(start.shape[1]).to(start)
+        eps = torch.finfo(z.dtype).eps
+        for _ in range(NEWTON):
+            here, lp = z[live], log_p[live]
+            r, u = self.shares(lp, here), self.gates(here)
+            bent = 4 * spread(u, w, self.steepness * here) + 2 * self.steepness * u[:, -1:, None] * eye  # of B
+            newton = bent - 4 * spread(r, w)
+            concave = torch.linalg.cholesky_ex(newton).info == 0
+            bent = torch.where(concave[:, None, None], newton, bent)
+            step = length[live] * torch.linalg.solve(bent, self.slope(lp, here))
+            close = torch.where(concave & (length[live, 0] == 1), eps**0.6, eps**0.9)  # Newton's next step: its square
+            done = step.abs().amax(1) <= close * (1 + here.abs().amax(1))
+            value = self._value(lp, here)
+            up = done | (self._value(lp, here + step) >= value - 8 * eps * (1 + value.abs()))
+            z[live] = torch.where(up[:, None], here + step, here)
+            length[live] = torch.where(up[:, None], (2 * length[live]).clamp(max=1.0), length[live] / 2)
+            live = live[~done]
+            if not len(live):
+                break
+        return z
+
+    def stats(self, x, z):
+        """Sums over samples: shares, shares times x, and the slope in every prototype."""
+        r, u = self.shares(self.log_components(x), z), self.gates(z)[:, :-1]
+        slope = 2 * ((r - u).T @ z - (r - u).sum(0)[:, None] * self.prototypes)
+        return {"n": torch.tensor(len(x)), "r": r.sum(0), "rx": r.T @ x, "slope": slope}
+
+    @torch.no_grad()
+    def update(self, sums):
+        """Two steps that cannot lower the objective at these codes: EM's means, and a bounded step of the prototypes.
+
+        In w_k the log numerator curves by at most 2 r_k, minus the log denominator by at most
+        4 sup_s s/(1 + b e^s) = 4 W(1/(b e)), with Lambert's W; exp(z^T z) is at least 1.  A gradient step divided by
+        that bound climbs.
+        """
+        b = 1.0 if self.absorb == "exp" else self.absorb
+        alive = sums["r"] > 1e-12
+        bound = 2 * sums["r"] + 4 * float(lambertw(1 / (math.e * b)).real) * sums["n"]
+        self.prototypes.add_((sums["slope"] / bound[:, None]).to(self.prototypes))
+        means = self.means.to("cpu", torch.float64)
+        means[alive] = sums["rx"][alive] / sums["r"][alive, None]
+        self.means.copy_(means)
+
+
+def spread(weights, points, extra=None):
+    """Covariance of points (K, E), and of ``extra`` (n, E) with the last weight, under weights (n, K or K + 1)."""
+    inner, rest = weights[:, : len(points)], weights[:, len(points) :]
+    mean = inner @ points
+    square = (inner @ (points[:, :, None] * points[:, None]).flatten(1)).unflatten(1, (points.shape[1], -1))
+    if extra is not None:
+        mean = mean + rest * extra
+        square = square + rest[:, :, None] * extra[:, :, None] * extra[:, None]
+    return square - mean[:, :, None] * mean[:, None]
+
+
+class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator):
+    """Gaussian-kernel generative autoencoder: a mixture whose weights are read off a point in code space.
+
+    Parameters
+    ----------
+    n_clusters : int
+        K, the number of components.
+    n_components : int
+        E, the length of the code.
+    absorb : float above 0 or "exp"
+        The absorbing component b: a constant, or ``exp(z^T z)``, which also holds the prototypes near the origin.
+    variance : float above 0
+        sigma^2 of the noise, in the data's units squared.  Small values make every code a corner: the gates then
+        choose, as in k-means; larger ones blend.
+    n_init, max_iter, tol, random_state, device, verbose
+        As in `KMeans`.
+
+    Attributes
+    ----------
+    cluster_centers_ : (K, D)
+    prototypes_ : (K, E)
+        w_k, the place of every component in code space.
+    joint_ : KernelMixture
+    history_, n_iter_
+        As in `KMeans`.
+
+    Notes
+    -----
+    `score_samples` is ``max_z log sum_k u_k(z) p(x|k)``: the prior's constant, which depends on the prototypes, is
+    left out as in the document, so scores of different models are not evidences.  Ledger F1-F4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0], [1.0], [9.0], [10.0]])
+    >>> model = GGAE(n_clusters=2, n_components=1, random_state=0).fit(X)
+    >>> sorted(model.cluster_centers_.ravel().round(2).tolist())
+    [0.5, 9.5]
+    """
+
+    def __init__(
+        self,
+        n_clusters=8,
+        n_components=2,
+        *,
+        absorb=1.0,
+        variance=0.5,
+        n_init=1,
+        max_iter=1000,
+        tol=1e-5,
+        random_state=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.n_clusters = n_clusters
+        self.n_components = n_components
+        self.absorb = absorb
+        self.variance = variance
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    @property
+    def _n_features_out(self):
+        return self.prototypes_.shape[1]
+
+    def _check(self, n, width):
+        need_integer("n_clusters", self.n_clusters)
+        need_integer("n_components", self.n_components)
+        if n < self.n_clusters:
+            raise ValueError(
+                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, got {n} sample{'s' * (n != 1)}: "
+                "pass more data or fewer clusters"
+            )
+        for name, value in (("absorb", self.absorb), ("variance", self.variance)):
+            if name == "absorb" and value == "exp":
+                continue
+            if not (isinstance(value, numbers.Real) and 0 < value < math.inf):
+                why = "; without it codes run away" if name == "absorb" else ""
+                raise ValueError(
+                    f"{name}={value!r} must be a finite number above 0{why}: pass {name}=1.0"
+                    + " or 'exp'" * (name == "absorb")
+                )
+
+    def _start(self, data, generator):
+        means = spread_rows(data, self.n_clusters, generator)
+        return KernelMixture(means, self._places(means, generator), self.absorb, self.variance)
+
+    def _places(self, means, generator):
+        """Prototypes at the means' principal coordinates, of size 1, and a little apart."""
+        K, E = self.n_clusters, self.n_components
+        places = 0.01 * torch.randn(K, E, generator=generator, dtype=torch.float64)
+        left, size, _ = torch.linalg.svd((means - means.mean(0)).to("cpu", torch.float64), full_matrices=False)
+        main = (left * size)[:, :E]
+        places[:, : main.shape[1]] += main / main.square().sum(1).mean().sqrt().clamp(min=1e-300)
+        return places.to(means)
+
+    def _finish(self, data):
+        self.cluster_centers_ = data.like(self.joint_.means)
+        self.prototypes_ = data.like(self.joint_.prototypes)
+
+    def transform(self, X):
+        """The code z: (n, D) -> (n, E)."""
+        return self._open(X).map(self.joint_.argmax)
+
+    def inverse_transform(self, Z):
+        """Decode sum_k softmax_k(-||z - w_k||^2) mu_k: codes (n, E) -> (n, D)."""
+        check_is_fitted(self)
+        return self._decode(Z, self._n_features_out, self.joint_.decode)
