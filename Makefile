@@ -1,4 +1,4 @@
-# make book | serve | test | run | bench | clean. One environment, .venv, versions from constraints.txt.
+# make book | serve | test | run | bench | colab-check | clean. One environment, .venv, versions from constraints.txt.
 
 PYTHON ?= python3
 PORT   ?= 8000
@@ -12,7 +12,7 @@ ifeq ($(shell uname -m),x86_64)
 steady += ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 endif
 
-.PHONY: book serve test run bench clean
+.PHONY: book serve test run bench colab-check clean
 
 # Every page anew, which takes seconds: no stale page stays, and a warning in an unchanged page is seen again.
 book: .venv/.book
@@ -35,6 +35,10 @@ run: .venv/.test
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks
+
+# Every Colab copy, from its first cell to its last, in new environments: the newest versions and the oldest. Half an hour.
+colab-check: book
+	$(BIN)/python tools/colab_check.py $(ENVIRONMENTS)
 
 clean:
 	rm -rf _build .pytest_cache .hypothesis

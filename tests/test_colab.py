@@ -2,11 +2,13 @@
 
 import re
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
@@ -124,7 +126,8 @@ DIRECTIVES = {
 REST = {
     "a labelled equation": ("$$ a = b $$ (eq-a)", r"$$ a = b \tag{7} $$"),
     "a labelled display": ("$$\n\\begin{aligned}\na &= b\n\\end{aligned}\n$$ (eq-a)",
-                           "$$\n\\begin{aligned}\na &= b\n\\end{aligned} \\tag{7}\n$$"),
+                           r"$$ \begin{aligned} a &= b \end{aligned} \tag{7} $$"),
+    "a display in a quote": (":::{note}\n$$\na\n= b\n$$\n:::", "> **Note**\n>\n> $$ a = b $$"),
     "a label": ("(sec-a)=\n## A section", "## A section"),
     "a comment": ("a\n% hidden\nb", "a\nb"),
     "a nested fence": ("::::{note}\na\n\n:::{tip}\nb\n:::\n::::",
@@ -169,6 +172,7 @@ def test_raw_myst_is_noticed():
     ("A note[^1].", "[^1]"),
     ("A {{value}}.", "{{value}}"),
     (":::{note}\nopen", ":::{note}"),
+    ("$$\na % why\n$$", "% why"),
 ])  # fmt: skip
 def test_what_cannot_be_lowered_is_named(lower, source, named):
     with pytest.raises(colab.Unknown, match=re.escape(named)) as error:
@@ -203,6 +207,13 @@ def test_cells(site):
     )
 
 
+def test_the_copies_install_what_the_release_holds():
+    """Published at a tag alone, and each copy names that tag."""
+    text = (ROOT / ".github/workflows/publish.yml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text)[True] == {"push": {"tags": ["v*"]}, "workflow_dispatch": None}  # YAML reads on as true
+    assert 'tools/colab.py --out _build/html/colab --ref "$GITHUB_REF_NAME"' in text
+
+
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory):
     """The copies of all committed notebooks, by the tool's own command."""
@@ -210,6 +221,22 @@ def copies(tmp_path_factory):
     assert colab.ENVIRONMENT.exists(), "equation numbers come from a build: run make book first"
     assert colab.main(["--out", str(out)]) == 0
     return out
+
+
+@lru_cache
+def anchors(page):
+    return set(re.findall(r'\bid="([^"]+)"', page.read_text(encoding="utf-8")))
+
+
+def stands(address):
+    """Does the built site have this page, picture or anchor?"""
+    path, _, anchor = address.partition("#")
+    path = book.ROOT / "_build/html" / path
+    return path.exists() and (not anchor or anchor in anchors(path))
+
+
+def test_a_dead_address_is_noticed():
+    assert stands("intro.html") and not stands("intr.html") and not stands("intro.html#nowhere")
 
 
 def test_the_book_has_notebooks():
@@ -226,6 +253,8 @@ def test_a_copy_of_the_book(copies, path):
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             assert not raw(cell.source), f"{raw(cell.source)} in {cell.source[:300]!r}"
+        for address in re.findall(r"\]\(([^)\s]+)", cell.source if cell.cell_type == "markdown" else ""):
+            assert not address.startswith(project["site"]) or stands(address.removeprefix(project["site"])), address
     kept = [cell.id for cell in book.read(path).cells]
     assert [cell.id for cell in nb.cells if cell.id in kept] == kept, "a cell was lost"
     assert "myst" not in nb.metadata and nb.metadata.colab.toc_visible

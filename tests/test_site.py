@@ -226,7 +226,6 @@ def test_pages_carry_the_results(fork):
     assert "none yet" in text("ledger", "#ledger-h7")
     table = text("parity", "table.gae-parity")
     assert "KMeans lib 1.2, Their centres 3.2e-15" in table and "LGAE none nobody has it" in table
-    assert "PPCA none yet" in table
 
 
 def test_the_address_stands_in_pyproject_alone(fork):

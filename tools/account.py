@@ -7,7 +7,6 @@ adds `parity`. Without the file there is no account, and the pages say "not veri
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import sys
@@ -81,13 +80,6 @@ def digests(root: Path) -> dict[str, str]:
         p.relative_to(root / "book").with_suffix("").as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in pages
     }
-
-
-def models(root: Path) -> list[str]:
-    """The public models, in the order of `gaelib/__init__.py`: read, not imported, for the pages need no torch."""
-    tree = ast.parse((root / "gaelib/__init__.py").read_text(encoding="utf-8"))
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    return [name.name for node in imports if (node.module or "").startswith("models.") for name in node.names]
 
 
 if __name__ == "__main__":  # the last line of .ci/run, which passes its own exit status

@@ -254,10 +254,11 @@ class Lower:
         return f"{self.site.url}_images/{self.site.env.images[source][1]}"
 
     def display(self, body, label):
-        body = body.strip()
-        if label:
-            body += rf" \tag{{{self.site.equation(label)[2]}}}"
-        return f"$$\n{body}\n$$" if "\n" in body else f"$$ {body} $$"
+        """On one line: in a block quote the marks of further lines would stand in the formula."""
+        if re.search(r"(?<!\\)%", body):
+            raise Unknown(f"{self.here}: a comment in a formula does not survive on one line: {body.strip()}")
+        tag = rf" \tag{{{self.site.equation(label)[2]}}}" if label else ""
+        return f"$$ {' '.join(body.split())}{tag} $$"
 
     # --- text ---
 
