@@ -16,7 +16,7 @@ from .parallel import all_sum
 
 __all__ = ["Estimator", "Model", "Rows"]
 
-BATCH = 8192  # rows moved to the device at a time
+CACHED, MOVED = 2**20, 2**24  # entries worked on at a time: what a CPU's cache holds; what is worth moving to a GPU
 
 REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
     ("sample(s)", "pass at least one row"),
@@ -53,6 +53,11 @@ def is_batches(X):
     )
 
 
+def view(part):
+    """An array as a tensor: the same memory where torch can, a copy of what is read-only or reversed."""
+    return part if torch.is_tensor(part) else torch.from_numpy(np.require(part, requirements=["C", "W"]))
+
+
 class Rows:
     """Validated data as re-iterable batches: tensors (n_b, D) on one device.
 
@@ -87,12 +92,11 @@ class Rows:
                 X = validate_data(self.estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
         except (ValueError, TypeError) as error:
             raise with_remedy(error) from None
-        for start in () if self.holes else range(0, len(X), BATCH):
-            part = (
-                torch.as_tensor(np.array(X[start : start + BATCH]))
-                if not torch.is_tensor(X)
-                else X[start : start + BATCH]
-            )
+        step = max(1, CACHED // X.shape[1])
+        for start in () if self.holes else range(0, len(X), step):
+            part = view(X[start : start + step])
+            if part.sum().isfinite():  # most often; a sum can also overflow
+                continue
             bad = (~part.isfinite()).nonzero()
             if len(bad):
                 row, column = bad[0].tolist()
@@ -110,14 +114,12 @@ class Rows:
             for part in self.X:
                 yield self._tensor(self._table(part, reset=False))
         else:
-            for start in range(0, len(self.X), BATCH):
-                yield self._tensor(self.X[start : start + BATCH])
+            step = max(1, (CACHED if self.device.type == "cpu" else MOVED) // self.width)
+            for start in range(0, len(self.X), step):
+                yield self._tensor(self.X[start : start + step])
 
     def _tensor(self, part):
-        part = (
-            part if torch.is_tensor(part) else torch.from_numpy(np.array(part))
-        )  # a copy: memmaps are read-only
-        return part.to(self.device, self.dtype)
+        return view(part).to(self.device, self.dtype)
 
     def take(self, index):
         """Rows by their number in this process's data: (len(index), D)."""

@@ -17,7 +17,7 @@ from ..parallel import all_sum
 from .kmeans import KMeans
 from .lgae import check_components
 
-WARM_UP = 3  # passes in which the nearest mean claims a row: flats that know no data yet could claim anything
+WARM_UP = 10  # passes in which the nearest mean claims a row: flats that know no data yet could claim anything
 
 
 def by_means(joint, x):
