@@ -68,7 +68,7 @@ def reach(w, p, absorb, steps):
     """How far a climb of z goes, for prototypes w (K, E) and p(x|k) = p."""
     model, log_p = KernelMixture(w, w, absorb), rows(p).log()
     start = w[int(log_p.argmax())][None]
-    return float(climb(lambda z: model._value(log_p, z), start, steps, 0.2).norm())
+    return float(climb(lambda z: model.score(log_p, z), start, steps, 0.2).norm())
 
 
 LINE, EDGE = rows([-1.0], [0.0], [1.0]), rows([-1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 1.0])
@@ -94,7 +94,7 @@ def test_an_interior_prototype_keeps_its_code_unless_a_vertex_explains_almost_as
     model = KernelMixture(LINE, LINE, 0)
     here, far = rows([0.0]), rows([-20.0])
     for p, runs in (([0.1, 1.0, 0.1], False), ([0.9, 1.0, 0.1], True)):
-        gain = float(model._value(rows(p).log(), far) - model._value(rows(p).log(), here))
+        gain = float(model.score(rows(p).log(), far) - model.score(rows(p).log(), here))
         assert (gain > 0) == runs
 
 

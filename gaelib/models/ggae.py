@@ -85,9 +85,10 @@ class KernelMixture(Joint):
 
     def log_joint(self, x, z):
         """log sum_k u_k(z) p(x|k): x (n, D), z (n, E) -> (n,), nats."""
-        return self._value(self.log_components(x), z)
+        return self.score(self.log_components(x), z)
 
-    def _value(self, log_p, z):
+    def score(self, log_p, z):
+        """`log_joint` from log p(x|k) (..., K) instead of x: z (..., E) -> (...)."""
         k, log_b = self.kernels(z)
         return (k + log_p).logsumexp(-1) - torch.cat([k, log_b], -1).logsumexp(-1)
 
@@ -116,10 +117,10 @@ class KernelMixture(Joint):
         for part in x.split(max(1, ENTRIES // (starts * K))):
             log_p = self.log_components(part)
             log_p = log_p - log_p.max(1, keepdim=True).values  # the code sees only ratios; digits are saved
-            first = self._value(log_p[:, None], corners).topk(starts, -1).indices
+            first = self.score(log_p[:, None], corners).topk(starts, -1).indices
             log_p = log_p.repeat_interleave(starts, 0)
             ends = self._climb(log_p, corners[first.flatten()])
-            best = self._value(log_p, ends).view(-1, starts).argmax(1)
+            best = self.score(log_p, ends).view(-1, starts).argmax(1)
             found.append(ends.view(-1, starts, E)[torch.arange(len(part)), best])
         return torch.cat(found)
 
@@ -139,8 +140,8 @@ class KernelMixture(Joint):
             step = length[live] * torch.linalg.solve(bent, self.slope(lp, here))
             close = torch.where(concave & (length[live, 0] == 1), eps**0.6, eps**0.9)  # Newton's next step: its square
             done = step.abs().amax(1) <= close * (1 + here.abs().amax(1))
-            value = self._value(lp, here)
-            up = done | (self._value(lp, here + step) >= value - 8 * eps * (1 + value.abs()))
+            value = self.score(lp, here)
+            up = done | (self.score(lp, here + step) >= value - 8 * eps * (1 + value.abs()))
             z[live] = torch.where(up[:, None], here + step, here)
             length[live] = torch.where(up[:, None], (2 * length[live]).clamp(max=1.0), length[live] / 2)
             live = live[~done]
