@@ -225,7 +225,7 @@ def test_pages_carry_the_results(fork):
     assert "1 passed" in text("ledger", "#ledger-e1") and "1 failed" in text("ledger", "#ledger-e2")
     assert "none yet" in text("ledger", "#ledger-h7")
     table = text("parity", "table.gae-parity")
-    assert "KMeans lib 1.2, Their centres 3.2e-15" in table and "LGAE none nobody has it" in table
+    assert "KMeans beside lib 1.2, Their centres: 3.2e\N{NON-BREAKING HYPHEN}15" in table and "LGAE without a reference nobody has it" in table
 
 
 def test_the_address_stands_in_pyproject_alone(fork):

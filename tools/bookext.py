@@ -172,16 +172,22 @@ class ParityTable(SphinxDirective):
         tests = results(root(self.env.app))
         if not tests:
             return [para(span(f"The models are {NOT_VERIFIED}.", "gae-quiet"))]
-        rows = [self.row(name, entry) for name in sorted(tests.parity) for entry in tests.parity[name]]
-        return [table({"Model": 18, "Reference": 27, "Quantity": 40, "Difference": 15}, rows, "gae-parity")]
+        rows = [
+            self.row(name, reference, [entry for entry in entries if entry.get("reference") == reference])
+            for name, entries in sorted(tests.parity.items())
+            for reference in dict.fromkeys(entry.get("reference") for entry in entries)
+        ]
+        return [table({"Model and reference": 40, "Quantity and difference": 60}, rows, "gae-parity")]
 
-    def row(self, name, entry):
-        model = para(link("ref", f"api-{name.lower()}", name))
+    def row(self, name, reference, entries):
+        beside = para(f"beside {reference}" if reference else "without a reference", classes=["gae-note"])
+        return row([para(link("ref", f"api-{name.lower()}", name)), beside], [self.line(entry) for entry in entries])
+
+    def line(self, entry):
         if "reason" in entry:
-            return row([model], [para("none")], [para(entry["reason"])], [])
-        difference = f"{entry['difference']:.1e}" if entry["difference"] else "0"
-        verdict = para(span(difference, "gae-passed" if entry["passed"] else "gae-failed"))
-        return row([model], [para(entry["reference"])], [para(entry["quantity"])], [verdict])
+            return para(entry["reason"])
+        difference = f"{entry['difference']:.1e}".replace("-", "\N{NON-BREAKING HYPHEN}") if entry["difference"] else "0"
+        return para(f"{entry['quantity']}: ", span(difference, "gae-passed" if entry["passed"] else "gae-failed"))
 
 
 # --- the top of a chapter -----------------------------------------------------------------------------------
