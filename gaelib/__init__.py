@@ -5,6 +5,7 @@ from importlib.metadata import version
 from . import core, data, flats, noise, parallel, pictures, plot, terms
 from .models.activation import activate
 from .models.ggae import GGAE
+from .models.image_prior import deep_image_prior
 from .models.kmeans import KMeans
 from .models.lgae import LGAE
 from .models.llgae import LLGAE
@@ -31,6 +32,7 @@ __all__ = [
     "check",
     "core",
     "data",
+    "deep_image_prior",
     "flats",
     "noise",
     "parallel",

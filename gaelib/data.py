@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from matplotlib.image import imread
 from sklearn.datasets import load_digits
 
 SOURCES = {  # where the packed files lie; the second address serves when the first does not
@@ -23,6 +24,12 @@ SOURCES = {  # where the packed files lie; the second address serves when the fi
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     ),
+    "images": ("https://github.com/DmitryUlyanov/deep-image-prior/raw/master/data/",),
+}
+PICTURES = {  # name -> where the source keeps it; a folder keeps it as images/<its file>
+    "F16": "denoising/F16_GT.png",
+    "barbara": "inpainting/barbara.png",
+    "zebra": "sr/zebra_GT.png",
 }
 # Of the unpacked files, as sha256sum prints it: each source packs them in its own way.
 SHA256 = """
@@ -34,6 +41,9 @@ c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888  fashion-mnist/
 bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9  fashion-mnist/train-labels-idx1-ubyte
 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b  fashion-mnist/t10k-images-idx3-ubyte
 0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34  fashion-mnist/t10k-labels-idx1-ubyte
+33810cc97ab8222e5bbb5fb32394d314d7d53564b008a4bf5371d0044ca45336  images/F16_GT.png
+764b8a2748cc7ad381cccc047c5e512cb528c197ba86adb83aa339e8932e66c0  images/barbara.png
+eb531120c7bddf6858c2d9c274ce989df63becd39a4dd29f46215a21a884603a  images/zebra_GT.png
 """
 SHA256 = {path: digest for digest, path in map(str.split, SHA256.strip().splitlines())}
 
@@ -110,13 +120,39 @@ def fashion_mnist(train=True):
     return _load("fashion-mnist", train)
 
 
+def image(name):
+    """A test picture of the deep image prior's authors: "F16", "barbara" or "zebra".
+
+    It comes from ``images/`` in the folder that ``GAELIB_DATA`` names, else from the user's cache folder, and its
+    SHA-256 is checked, as for `mnist`.  From the public repository of Ulyanov, Vedaldi and Lempitsky; Apache-2.0.
+
+    Returns
+    -------
+    array (H, W, 3) or (H, W), float32
+        Values in [0, 1].
+
+    Examples
+    --------
+    Not run as a test, for it may download:
+
+    >>> image("F16").shape  # doctest: +SKIP
+    (512, 512, 3)
+    """
+    if name not in PICTURES:
+        raise ValueError(f"no picture {name!r} among the {len(PICTURES)} known: pass one of {sorted(PICTURES)}")
+    path = f"images/{Path(PICTURES[name]).name}"
+    file = _find(path)
+    raw = _unpack(file.read_bytes(), file)
+    _check_sum(path, raw, file)
+    return imread(io.BytesIO(raw), format="png")
+
+
 def _load(name, train):
     if train not in (True, False):
         raise ValueError(f"train={train!r}: pass True (60,000 images to train) or False (10,000 to test)")
     part = "train" if train else "t10k"
     paths = [f"{name}/{part}-images-idx3-ubyte", f"{name}/{part}-labels-idx1-ubyte"]
-    folder = os.environ.get("GAELIB_DATA")
-    files = [_given(Path(folder).expanduser(), path) if folder else _cached(path) for path in paths]
+    files = [_find(path) for path in paths]
     raws = [_unpack(file.read_bytes(), file) for file in files]
     images, labels = (_parse(*each) for each in zip(raws, (3, 1), files))
     if len(images) != len(labels):
@@ -124,9 +160,18 @@ def _load(name, train):
             f"{len(images):,} images in {files[0]}, {len(labels):,} labels in {files[1]}: fetch both again"
         )
     for path, raw, file in zip(paths, raws, files):
-        if (found := hashlib.sha256(raw).hexdigest()) != SHA256[path]:
-            raise ValueError(f"{file} has SHA-256 {found}, not {SHA256[path]}: altered; fetch it again")
+        _check_sum(path, raw, file)
     return images.reshape(len(images), -1).astype(np.float32), labels.astype(np.int64)
+
+
+def _find(path):
+    folder = os.environ.get("GAELIB_DATA")
+    return _given(Path(folder).expanduser(), path) if folder else _cached(path)
+
+
+def _check_sum(path, raw, file):
+    if (found := hashlib.sha256(raw).hexdigest()) != SHA256[path]:
+        raise ValueError(f"{file} has SHA-256 {found}, not {SHA256[path]}: altered; fetch it again")
 
 
 def _given(folder, path):
@@ -153,6 +198,8 @@ def _cached(path):
     from requests import RequestException
 
     name, file = path.split("/")
+    places = {Path(place).name: place for place in PICTURES.values()}
+    place = places.get(file, f"{file}.gz")
     cache, answers = Path(pooch.os_cache("gaelib")) / name, []
 
     def download(url, target, _):
@@ -162,7 +209,7 @@ def _cached(path):
 
     for source in SOURCES[name]:
         try:
-            return Path(pooch.retrieve(f"{source}{file}.gz", SHA256[path], file, cache, downloader=download))
+            return Path(pooch.retrieve(f"{source}{place}", SHA256[path], file, cache, downloader=download))
         except (RequestException, ValueError) as error:  # the source's fault: ask the next
             answers.append(f"\n  {source}: {error}")
         except OSError as error:

@@ -312,3 +312,40 @@ def test_only_a_download_needs_the_downloader(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)  # now importing it fails
     X, _ = runpy.run_path(data.__file__)["digits"]()
     assert X.shape == (1797, 64)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name, shape", [("F16", (512, 512, 3)), ("barbara", (512, 512)), ("zebra", (388, 584, 3))])
+def test_the_pictures_hold_what_is_known(name, shape, real_data):
+    picture = data.image(name)
+    assert picture.shape == shape and picture.dtype == np.float32
+    assert 0 <= picture.min() < 0.1 and 0.9 < picture.max() <= 1
+
+
+def test_a_picture_that_was_altered_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "F16_GT.png").write_bytes(b"no picture")
+    monkeypatch.setenv("GAELIB_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="F16_GT.png has SHA-256 .*, not 33810cc9.*: altered; fetch it again"):
+        data.image("F16")
+    with pytest.raises(FileNotFoundError, match="holds neither images/zebra_GT.png"):
+        data.image("zebra")
+
+
+def test_a_picture_comes_from_its_own_place_at_the_source(tmp_path, monkeypatch):
+    asked = []
+
+    def refuse(url, *args, **options):
+        asked.append(url)
+        raise ValueError("not today")
+
+    monkeypatch.delenv("GAELIB_DATA", raising=False)
+    monkeypatch.setattr(pooch, "retrieve", refuse)
+    with pytest.raises(ConnectionError, match="no sound images/barbara.png .* 0 of 1 addresses"):
+        data.image("barbara")
+    assert asked == [data.SOURCES["images"][0] + "inpainting/barbara.png"]
+
+
+def test_an_unknown_picture_is_refused():
+    with pytest.raises(ValueError, match="no picture 'lena' among the 3 known: pass one of"):
+        data.image("lena")

@@ -1,0 +1,253 @@
+"""Deep image prior at the reference's size: what takes too long for a page.
+
+``python -m benchmarks image_prior`` runs every row; ``python -m benchmarks.image_prior denoising`` runs one and puts it into
+the stored file beside the others.  Ctrl-C ends a long run and stores it as far as it came.
+"""
+
+import json
+import resource
+import sys
+import time
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from skimage import data as pictures
+from skimage import transform
+from torch import nn
+
+from gaelib import data
+from gaelib.models.image_prior import (
+    NETWORKS,
+    Downsample,
+    Hourglass,
+    Mask,
+    WindowedVariance,
+    deep_image_prior,
+    psnr,
+)
+
+from .harness import PACKAGE, race, round_to, source_hash, store
+
+NAME = "image_prior"
+SIGMA = 25 / 255
+EVERY = 20  # steps between two points of a stored curve
+
+
+def halved(picture):
+    """Each 2 x 2 block averaged: 512 x 512 becomes 256 x 256."""
+    height, width = (side // 2 * 2 for side in picture.shape[:2])
+    picture = picture[:height, :width]
+    return picture.reshape(height // 2, 2, width // 2, 2, -1).mean((1, 3)).squeeze()
+
+
+def noisy(picture, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.clip(picture + rng.normal(0, SIGMA, picture.shape), 0, 1).astype(np.float32)
+
+
+class Plain(nn.Module):
+    """The hourglass written down as one would, for the race: torch's own padding, biases, statistics and layout."""
+
+    def __init__(self, inputs, outputs, channels=128, skips=4, scales=5):
+        super().__init__()
+
+        def layer(into, out, size, stride=1):
+            return nn.Sequential(
+                nn.Conv2d(into, out, size, stride, padding=size // 2, padding_mode="reflect"),
+                nn.BatchNorm2d(out),
+                nn.LeakyReLU(0.2),
+            )
+
+        self.across = layer(inputs, skips, 1)
+        self.down = nn.Sequential(layer(inputs, channels, 3, 2), layer(channels, channels, 3))
+        self.below = Plain(channels, None, channels, skips, scales - 1) if scales > 1 else nn.Identity()
+        self.widen = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.normalise = nn.BatchNorm2d(skips + channels)
+        self.up = nn.Sequential(layer(skips + channels, channels, 3), layer(channels, channels, 1))
+        self.head = nn.Identity() if outputs is None else nn.Sequential(nn.Conv2d(channels, outputs, 1), nn.Sigmoid())
+
+    def forward(self, x):
+        both = torch.cat([self.across(x), self.widen(self.below(self.down(x)))], 1)
+        return self.head(self.up(self.normalise(both)))
+
+
+def long_run(picture, measured, start, **options):
+    """One run with the reference's settings, which says how far it is: its curve, peak, end and seconds."""
+    begun = time.process_time()
+
+    def say(result):
+        if result.step % EVERY == 0:
+            now = {name: values[-1] for name, values in result.history.items()}
+            print(result.step, *(f"{name} {value:.3f}" for name, value in now.items()), flush=True)
+
+    defaults = {"network": "reference", "average": 0.99, "input_noise": 1 / 30, "lr": 0.01, "random_state": 0}
+    found = deep_image_prior(measured, reference=picture, callback=say, **defaults | options)
+    curve = {name: [round_to(v, 5) for v in values[::EVERY]] for name, values in found.history.items()}
+    steps = len(found.history["psnr"])
+    return {
+        "size": list(picture.shape),
+        "steps": steps,
+        "precision": options.get("precision", "float32"),
+        "lr": options.get("lr", 0.01),
+        "start": round_to(float(start), 4),
+        "psnr": round_to(found.history["psnr"][-1], 4),
+        "averaged": round_to(found.history["psnr_averaged"][-1], 4),
+        "peak": round_to(max(found.history["psnr_averaged"]), 4),
+        "ssim": round_to(found.history["ssim"][-1], 3),
+        "cpu seconds a step": round_to((time.process_time() - begun) / steps),
+        "every": EVERY,
+        "curve": curve,
+    }
+
+
+def denoising(quick):
+    """F16 at 256 x 256 with noise of 25/255, five scales of 128 channels."""
+    picture = halved(data.image("F16"))
+    measured = noisy(picture)
+    steps = 2 if quick else 1300
+    found = long_run(picture, measured, psnr(measured, picture), steps=steps, precision="bfloat16")
+    return [{"picture": "F16", "network": "reference"} | found]
+
+
+def restoring(quick):
+    """Barbara at 256 x 256 by the small network: half of the pixels dropped, and four times fewer pixels a side."""
+    picture = halved(data.image("barbara"))
+    options = {"network": "small", "steps": 2 if quick else 800}
+    known = np.random.default_rng(0).random(picture.shape) < 0.5
+    holes = np.where(known, picture, np.nan)
+    with torch.no_grad():
+        few = Downsample(4)(torch.tensor(picture)[None, None])[0, 0].numpy().clip(0, 1)
+    cubic = transform.resize(few, picture.shape, order=3, mode="edge", clip=True)
+    half = np.where(known, picture, picture[known].mean())
+    return [
+        {"task": "half of the pixels", "beside": "their mean"}
+        | long_run(picture, holes, psnr(half, picture), operator=Mask(known), **options),
+        {"task": "four times fewer a side", "beside": "bicubic"}
+        | long_run(picture, few, psnr(cubic, picture), operator=Downsample(4), **options),
+    ]
+
+
+def small(side):
+    """The cameraman of scikit-image, reduced to so many pixels a side."""
+    return transform.resize(pictures.camera() / 255, (side, side), anti_aliasing=True)
+
+
+def stopping(quick):
+    """The small network on a noisy cameraman of 96 x 96, five seeds: all of 350 steps, and the rule that sees no reference."""
+    table, picture = [], small(96)
+    for seed in range(1 if quick else 5):
+        measured = noisy(picture, seed)
+        options = {"reference": picture, "random_state": seed, "steps": 5 if quick else 350}
+        fixed = deep_image_prior(measured, **options)
+        rule = deep_image_prior(measured, input_noise=0, stop=WindowedVariance(), **options)
+        curve = rule.history["psnr_averaged"]
+        table.append(
+            {
+                "seed": seed,
+                "noisy": round_to(psnr(measured, picture), 4),
+                "350 steps": round_to(fixed.history["psnr_averaged"][-1], 4),
+                "kept": rule.step,
+                "steps": len(curve),
+                "rule": round_to(curve[rule.step], 4),
+                "peak": round_to(max(curve), 4),
+            }
+        )
+    return table
+
+
+def shuffling(quick):
+    """Gains in dB on a cameraman of 64 x 64 and on its shuffled pixels, and the best a x + b of each pixel alone."""
+    table, picture = [], small(64)
+    for seed in range(1 if quick else 5):
+        measured = noisy(picture, seed)
+        order = np.random.default_rng(100 + seed).permutation(picture.size)
+        row = {"seed": seed}
+        for name, index in (("picture", np.arange(picture.size)), ("shuffled", order)):
+            clean, dirty = (part.ravel()[index].reshape(64, 64) for part in (picture, measured))
+            options = {"reference": clean, "random_state": seed, "steps": 5 if quick else 400, "input_noise": 0}
+            curve = deep_image_prior(dirty, **options).history["psnr"]
+            row[name] = round_to(max(curve) - psnr(dirty, clean))
+            row[f"{name}, step of the peak"] = int(np.argmax(curve))
+            row[f"{name}, end"] = round_to(curve[-1] - psnr(dirty, clean))
+        slope, shift = np.polyfit(measured.ravel(), picture.ravel(), 1)
+        row["one pixel alone"] = round_to(psnr(slope * measured + shift, picture) - psnr(measured, picture))
+        table.append(row)
+    return table
+
+
+def one_step(kind, size, shape):
+    """A function that takes one step of a climb, as `deep_image_prior` does or as one would write it down."""
+    torch.manual_seed(0)
+    options = NETWORKS[size]
+    inputs = options.get("inputs", 32)
+    z, y = torch.rand(1, inputs, *shape) / 10, torch.rand(1, 3, *shape)
+    if kind == "gaelib":
+        network = Hourglass(3, **options).to(memory_format=torch.channels_last)
+        z = z.to(memory_format=torch.channels_last)
+        adam = torch.optim.Adam(network.parameters(), lr=0.01, fused=True)
+    else:
+        network = Plain(inputs, 3, options.get("channels", 128), 4, options.get("scales", 5))
+        adam = torch.optim.Adam(network.parameters(), lr=0.01)
+
+    def step():
+        adam.zero_grad()
+        loss = (network(z + torch.randn(z.shape) / 30) - y).square().sum()
+        loss.backward()
+        adam.step()
+        return float(loss)
+
+    return step
+
+
+def memory(kind, size, shape, pipe):
+    step = one_step(kind, size, shape)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step(), step()
+    pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def peak_memory(*case):
+    """MB that two steps add to a fresh process."""
+    here, there = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=memory, args=(*case, there))
+    process.start()
+    peak = here.recv()
+    process.join()
+    return round_to(peak)
+
+
+def seconds(quick):
+    """One step of ours against one of the plain network, in turns on one thread; memory of each in a fresh process."""
+    threads, table = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    for size, side, repeats in (("small", 96, 30), ("reference", 256, 5)):
+        contestants = {kind: one_step(kind, size, (side, side)) for kind in ("gaelib", "plain torch")}
+        timed = race(contestants, 1 if quick else repeats)
+        found = {kind: timed[kind] | {"MB": peak_memory(kind, size, (side, side))} for kind in contestants}
+        table.append({"network": size, "size": [side, side, 3], "threads": 1, **found})
+    torch.set_num_threads(threads)
+    return table
+
+
+TABLES = {
+    "denoising": denoising,
+    "restoring": restoring,
+    "stopping": stopping,
+    "shuffling": shuffling,
+    "seconds": seconds,
+}
+
+
+def measure(repeats):
+    """All tables."""
+    return {name: table(repeats <= 2) for name, table in TABLES.items()}
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or TABLES:
+        table = [row | {"source": source_hash()} for row in TABLES[name](False)]
+        path = PACKAGE / "results" / f"{NAME}.json"
+        stored = json.loads(path.read_text()) if path.exists() else {}
+        tables = {key: stored[key] for key in TABLES if key in stored} | {name: table}
+        print("stored", store(NAME, {key: tables[key] for key in TABLES if key in tables}, 1).name)
