@@ -1,6 +1,7 @@
 """Principal axes of data in batches: the closed form behind LGAE and probabilistic PCA."""
 
 import torch
+from scipy.linalg import eigh
 
 from .parallel import all_sum, rank_and_size
 
@@ -10,29 +11,35 @@ def moments(data):
 
     Two passes, because a covariance from uncentred sums loses the digits that the mean has.
     """
-    sums = all_sum(
-        {
-            "n": torch.tensor(float(sum(len(x) for x in data)), dtype=torch.float64),
-            "x": sum(x.sum(0).to("cpu", torch.float64) for x in data),
-        }
-    )
-    mean = sums["x"] / sums["n"]
-    scatter = 0
+    sums = {"n": torch.zeros((), dtype=torch.float64), "x": 0}
     for x in data:
-        x = x - mean.to(x)
-        scatter = scatter + (x.T @ x).to("cpu", torch.float64)
+        sums = {"n": sums["n"] + len(x), "x": sums["x"] + x.sum(0).to("cpu", torch.float64)}
+    sums = all_sum(sums)
+    mean, scatter = sums["x"] / sums["n"], 0
+    for x in data:
+        scatter = scatter + gram(x - mean.to(x)).to("cpu", torch.float64)
     return int(sums["n"]), mean, all_sum({"scatter": scatter})["scatter"] / sums["n"]
 
 
+def gram(x):
+    """x^T x: (n, D) -> (D, D).  On a CPU by NumPy, which knows that half of a symmetric product is enough."""
+    if x.device.type != "cpu":
+        return x.T @ x
+    x = x.numpy()
+    return torch.from_numpy(x.T @ x)
+
+
 def by_eigenvectors(data, count):
-    """Mean (D,), all variances (falling, divided by n) and the ``count`` leading axes (D, count), from the covariance."""
+    """Mean (D,), the ``count`` leading axes (D, count), the variance along each and the sum of the others (divided by n)."""
     _, mean, covariance = moments(data)
-    values, axes = torch.linalg.eigh(covariance)
-    return mean, values.flip(0).clamp(min=0), axes.flip(1)[:, :count]
+    D = len(mean)
+    values, axes = eigh(covariance.numpy(), subset_by_index=[D - count, D - 1])
+    left = max(float(covariance.trace()) - values.sum(), 0)
+    return mean, torch.from_numpy(axes).flip(1), torch.from_numpy(values).flip(0).clamp(min=0), left
 
 
 def by_singular_vectors(data, count):
-    """The same from the singular values of the centred rows: cheaper when n < D, one process only."""
+    """The same from the singular vectors of the centred rows: cheaper when n < D, one process only."""
     if rank_and_size()[1] > 1:
         raise ValueError(
             f"solver='svd' needs all rows in 1 process, got {rank_and_size()[1]}: use solver='eigh'"
@@ -40,7 +47,8 @@ def by_singular_vectors(data, count):
     x = torch.cat([x.to("cpu", torch.float64) for x in data])
     mean = x.mean(0)
     _, values, axes = torch.linalg.svd(x - mean, full_matrices=False)
-    return mean, values.square() / len(x), axes[:count].T
+    variances = values.square() / len(x)
+    return mean, axes[:count].T, variances[:count], float(variances[count:].sum())
 
 
 def upright(axes):

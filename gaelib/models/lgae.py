@@ -17,6 +17,7 @@ from ..core import objective
 from ..eigen import by_eigenvectors, by_singular_vectors, moments, upright
 from ..estimator import Estimator, need_integer
 from ..flats import Flats
+from ..parallel import all_sum
 
 
 def check_components(estimator, n, width, at_least=1):
@@ -120,11 +121,16 @@ class LGAE(LinearCode):
     def _solve(self, joint, data, history):
         """The closed form; what the flat does not catch is the objective."""
         solve = by_eigenvectors if self.solver == "eigh" else by_singular_vectors
-        mean, variances, axes = solve(data, self.n_components)
+        mean, axes, variance, left = solve(data, self.n_components)
         joint.means.copy_(mean[None])
         joint.bases.copy_(upright(axes)[None])
-        left = float(variances[self.n_components :].sum())
         history.append(-left - 0.5 * data.width * math.log(math.pi))
+        self._explain(data, variance)
+
+    def _explain(self, data, variance):
+        """Variances divided by n - 1 instead of n, for n rows of all processes."""
+        n = float(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"])
+        self.explained_variance_ = data.like((variance * n / max(n - 1, 1)).to(data.dtype))
 
     def _climb(self, joint, data, history):
         """Gradient ascent on W, kept orthonormal by Cayley's map; whole data, one process."""
@@ -142,15 +148,14 @@ class LGAE(LinearCode):
         return self.solver in ("alternate", "gradient") and super()._rising()
 
     def _finish(self, data):
-        # The subspace is found; its axes are chosen to be those along which the code varies most.
-        n, _, covariance = moments([self.joint_.argmax(x)[1] for x in data])
-        variance, turn = torch.linalg.eigh(covariance)
-        axes = upright(self.joint_.bases[0].to("cpu", torch.float64) @ turn.flip(1))
-        self.joint_.bases.copy_(axes[None])
+        if self.solver not in ("eigh", "svd"):
+            # The subspace is found; its axes are chosen to be those along which the code varies most.
+            variance, turn = torch.linalg.eigh(moments([self.joint_.argmax(x)[1] for x in data])[2])
+            axes = upright(self.joint_.bases[0].to("cpu", torch.float64) @ turn.flip(1))
+            self.joint_.bases.copy_(axes[None])
+            self._explain(data, variance.flip(0).clamp(min=0))
         self.components_ = data.like(self.joint_.bases[0].T.contiguous())
         self.mean_ = data.like(self.joint_.means[0])
-        unbiased = variance.flip(0).clamp(min=0) * n / max(n - 1, 1)
-        self.explained_variance_ = data.like(unbiased.to(self.joint_.means))
 
     def transform(self, X):
         """The code u = W^T (x - mu): (n, D) -> (n, p)."""
