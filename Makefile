@@ -1,4 +1,5 @@
-# make book | serve | test | run | bench | colab-check | clean. One environment, .venv, versions from constraints.txt.
+# make book | serve | test | run | bench | colab-check | teacher | epub | anchors | clean. One environment, .venv, versions from
+# constraints.txt.
 
 PYTHON ?= python3
 PORT   ?= 8000
@@ -12,7 +13,7 @@ ifeq ($(shell uname -m),x86_64)
 steady += ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 endif
 
-.PHONY: book serve test run bench colab-check clean
+.PHONY: book serve test run bench colab-check teacher epub anchors clean
 
 # Every page anew, which takes seconds: no stale page stays, and a warning in an unchanged page is seen again.
 book: .venv/.book
@@ -39,6 +40,19 @@ bench: .venv/.bench
 # Every Colab copy, from its first cell to its last, in new environments: the newest versions and the oldest. Half an hour.
 colab-check: book
 	$(BIN)/python tools/colab_check.py $(ENVIRONMENTS)
+
+# The site as an archive, with and without solutions, and the table of chapters: _build/teacher.
+teacher: book
+	$(BIN)/python tools/teacher.py
+
+# The book as one file for e-readers: _build/epub/gaelib.epub.
+epub: .venv/.book
+	$(BIN)/jupyter-book build book --path-output . --config _config.yml --all -W -n --keep-going -q \
+	  --builder custom --custom-builder epub
+
+# Write down the addresses inside the pages, which a test then keeps: tests/anchors.txt.
+anchors: book
+	$(BIN)/python tests/test_reading.py
 
 clean:
 	rm -rf _build .pytest_cache .hypothesis

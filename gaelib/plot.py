@@ -44,7 +44,7 @@ def images(pictures, titles=(), columns=10, width=5.2):
     for i, (ax, picture) in enumerate(zip(grid, pictures)):
         ax.imshow(picture, cmap="gray_r", vmin=pictures.min(), vmax=pictures.max())
         if len(titles):
-            ax.set_title(titles[i], fontsize=9)
+            ax.set_title(titles[i], fontsize=10.5)
 
 
 class Canvas:

@@ -6,7 +6,6 @@ where a test run left one, `_build/results.xml`; it needs neither torch nor gael
 
 from __future__ import annotations
 
-import re
 import tomllib
 from functools import lru_cache
 from html import escape
@@ -22,11 +21,12 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 # Everything a page may use: a test rejects the rest, so that Colab copies can be lowered exactly.
-ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledger"}
+ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledger", "chapter"}
 DIRECTIVES = {
     "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
     "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table", "parity-table",
+    "chapter-table", "errata",
 }  # fmt: skip
 
 VERDICTS = {  # verdict in ledger.yml -> what the badge says
@@ -289,17 +289,6 @@ def finish_page(app: Sphinx, docname, template, context, doctree) -> None:
         context["body"] += f'<p class="gae-stamp">{escape(words)}</p>'
 
 
-def drop_fontawesome_script(app: Sphinx, error: Exception | None) -> None:
-    """The theme's icons come from its web fonts; its script of the same icons weighs 1.5 MB."""
-    if error or app.builder.format != "html":
-        return
-    for page in Path(app.outdir).rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(re.sub(r"<script[^>]*fontawesome\.js[^>]*></script>", "", text), encoding="utf-8")
-    for script in Path(app.outdir).rglob("fontawesome.js*"):
-        script.unlink()
-
-
 def address(app: Sphinx, config) -> None:
     """The repository's address stands in pyproject.toml alone."""
     project = tomllib.loads((root(app) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -316,5 +305,4 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", address)
     app.connect("doctree-read", fill_times)
     app.connect("html-page-context", finish_page)
-    app.connect("build-finished", drop_fontawesome_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

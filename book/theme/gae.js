@@ -8,9 +8,21 @@
   const scrollers = () => each(wide, (e) =>
     e.scrollWidth > e.clientWidth + 1 ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex"));
 
+  // Formulas from the top, a few at a time: one long task would hold up the reader's first touch.
+  const config = window.MathJax?.config ?? window.MathJax;
+  if (config) (config.startup ??= {}).pageReady = async () => {
+    const left = [...document.querySelectorAll(".math, .output_area, .mathjax_process")];
+    while (left.length) {
+      await MathJax.typesetPromise(left.splice(0, 12));
+      await new Promise((go) => setTimeout(go));
+    }
+  };
+
   addEventListener("DOMContentLoaded", () => {
     // A label that differs from the words on the button hides it from voice control.
     each(".search-button-field, details > summary", (e) => e.removeAttribute("aria-label"));
+    // What stands in no landmark is skipped by those who go from one to the next.
+    each(".bd-sidebar-primary", (e) => { e.setAttribute("role", "region"); e.setAttribute("aria-label", "The book"); });
     // A list of entries whose role is no list item.
     each(".citation-list, .citation-list > .citation", (e) => e.removeAttribute("role"));
   });
