@@ -17,6 +17,6 @@ for name in options.names:
         parser.error(f"no benchmark {name!r} among {', '.join(NAMES)}: pass one of them")
     tables = importlib.import_module(f"benchmarks.{name}").measure(repeats)
     for row in (row for table in tables.values() for row in table):
-        print(", ".join(f"{key} {value}" for key, value in row.items()))
+        print(", ".join(f"{key} {value}" for key, value in row.items())[:400])
     if not options.quick:
         print("stored", store(name, tables, repeats).name)
