@@ -105,7 +105,8 @@ def test_page(open_page, path, scheme):
     page.wait_for_timeout(100)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"], wide(page)
     assert cut(page) == []
-    for width, figure in zip(shown_figures(page), figures(path), strict=True):
+    for (width, height, ratio), figure in zip(shown_figures(page), figures(path), strict=True):
+        assert height == 0 or abs(width / height / ratio - 1) < 0.02, f"cell {figure['cell']}: distorted"
         smallest = figure["text"] * width / figure["width"]
         assert smallest >= 9, f"cell {figure['cell']}: text {smallest:.1f} px high on a phone"
 
@@ -130,8 +131,10 @@ def figures(path):
 
 
 def shown_figures(page):
-    return page.evaluate("""() => [...document.querySelectorAll("article .cell_output img")].map(e =>
-        e.checkVisibility() ? e.getBoundingClientRect().width : Infinity)""")
+    """(width, height, ratio it should have) of each picture; one in a closed cell is as wide as you like."""
+    return page.evaluate("""() => [...document.querySelectorAll("article .cell_output img")].map(e => {
+        const box = e.getBoundingClientRect(), ratio = e.getAttribute("width") / e.getAttribute("height");
+        return e.checkVisibility() ? [box.width, box.height, ratio] : [1e9, 0, ratio]; })""")
 
 
 def cut(page):
@@ -328,4 +331,7 @@ if os.environ.get("GAELIB_SHOTS") == "1":  # photographs of every page, to be lo
     def test_photograph(open_page, path, scheme):
         for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
             file = f"{path.removesuffix('.html').replace('/', '-')}.{name}.{scheme}.png"
-            open_page(path, size, scheme).screenshot(path=ROOT / "_build/shots" / file, full_page=True)
+            page = open_page(path, size, scheme)
+            page.evaluate("document.querySelectorAll('img').forEach(e => e.loading = 'eager')")
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=ROOT / "_build/shots" / file, full_page=True)

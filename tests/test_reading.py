@@ -130,6 +130,8 @@ def test_a_page_is_light(doc):
     scripts = [tag["src"] for tag in page(f"{doc}.html").find_all("script", src=True)]
     assert not [src for src in scripts if re.search("fontawesome|design-tabs|searchindex|searchtools|menu", src)]
     assert not [tag for tag in page(f"{doc}.html").head.find_all("script", src=True) if not tag.has_attr("defer")]
+    closed = [cell.summary.text for cell in page(f"{doc}.html").select(".tag_solution")]
+    assert all("Show a solution" in words for words in closed)
     pictures = page(f"{doc}.html").select('article img[src*="_images"]')
     assert all(img.get("loading") == "lazy" and img.get("width") and img.get("height") for img in pictures)
 

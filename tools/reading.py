@@ -33,6 +33,10 @@ AMBIGUOUS = {"bit", "code", "component", "joint", "objective", "parameters", "pr
 # --- what a page does without ------------------------------------------------------------------------------
 
 SCRIPTS = "fontawesome|design-tabs"  # icons come from the web font; the book has no tabs
+SOLUTION = (  # a closed cell with a solution says so
+    r"(tag_solution[^>]*>\s*<details[^>]*>\s*<summary)[^>]*(>\s*<p[^>]*>)Show code cell content(</p>\s*<p[^>]*>)"
+    "Hide code cell content"
+)
 SEARCH = "searchtools|language_data|searchindex"  # for the search page alone
 
 
@@ -51,6 +55,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         if not re.search(r'class="[^"]*\bsd-', text):
             text = re.sub(r'<link[^>]*sphinx-design[^>]*/>\s*', "", text)
         text = re.sub(r'<link rel="preload" as="script"[^>]*/>\s*', "", text)
+        text = re.sub(SOLUTION, r"\1\2Show a solution\3Hide the solution", text)
         first, *others = re.split(r'<meta name="viewport"[^>]*>', text)
         text = first + '<meta name="viewport" content="width=device-width, initial-scale=1">' + "".join(others)
         page.write_text(re.sub(r'<img [^>]*src="([^"]+\.png)"[^>]*>', sized(page), text), encoding="utf-8")

@@ -5,15 +5,16 @@
     ".bd-content .cell_output > .output", ".pst-scrollable-table-container"].join();
 
   // Whatever scrolls sideways must be reachable by keyboard; nothing else becomes a stop of the Tab key.
-  const scrollers = () => each(wide, (e) =>
-    e.scrollWidth > e.clientWidth + 1 ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex"));
+  // All are measured before any is changed: in turns, each would lay out the page anew.
+  const scrollers = () => [...document.querySelectorAll(wide)].map((e) => [e, e.scrollWidth > e.clientWidth + 1])
+    .forEach(([e, long]) => long ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex"));
 
   // Formulas from the top, a few at a time: one long task would hold up the reader's first touch.
   const config = window.MathJax?.config ?? window.MathJax;
   if (config) (config.startup ??= {}).pageReady = async () => {
     const left = [...document.querySelectorAll(".math, .output_area, .mathjax_process")];
     while (left.length) {
-      await MathJax.typesetPromise(left.splice(0, 12));
+      await MathJax.typesetPromise(left.splice(0, 8));
       await new Promise((go) => setTimeout(go));
     }
   };
