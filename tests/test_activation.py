@@ -252,8 +252,11 @@ class TestSeeds:
         a, b = (up(gpu, **self.noisy).images for _ in range(2))
         assert a.is_cuda and torch.allclose(a, b)
         climb = {"noise": 0.0} | {k: v for k, v in self.noisy.items() if k != "noise"}
-        prior = PPCA(5).fit(X)
+        prior = PPCA(5, device="cpu").fit(X)
         assert torch.allclose(up(gpu, prior=prior, lr=1e-3, **climb).images.cpu(), up(prior=prior, lr=1e-3, **climb).images, atol=1e-6)
+        assert not prior.joint_.mean.is_cuda, "the caller's prior was moved"
+        assert torch.allclose(up(gpu, device="cuda").images, up(gpu).images)
+        assert not up(nn.Identity(), l2()).images.is_cuda, "without parameters the start decides"
 
 
 class TestTraces:

@@ -76,7 +76,7 @@ def activate(
     n : int
         Pictures, side by side.
     random_state, device, verbose
-        As in `KMeans`; "auto" is the model's own device.
+        As in `KMeans`; "auto" is the model's own device, or that of the start if the model has no parameters.
     callback : callable, optional
         Called as ``callback(step, images)`` after each step.
 
@@ -116,9 +116,10 @@ def activate(
     prior = Term(lambda x, said: x.new_zeros(len(x))) if prior is None else prior
     prior = prior if isinstance(prior, Term) else density(prior)
     like = next(iter(model.parameters()), None)
-    device = like.device if device == "auto" and like is not None else pick_device(device)
-    if like is not None and like.device != device:
-        raise ValueError(f"the model is on {like.device}, not on {device}: move it, or pass device='auto'")
+    own = parametrisation.first.device if like is None else like.device
+    device = own if device == "auto" else pick_device(device)
+    if like is not None and (device.type != own.type or device.index not in (None, own.index)):
+        raise ValueError(f"the model is on {own}, not on {device}: move it, or pass device='auto'")
     seed = draw_seed(random_state)
     generator = torch.Generator().manual_seed(seed)  # of the transforms: its draws do not depend on n
     shaker = torch.Generator(device).manual_seed(seed + 1)
@@ -147,16 +148,11 @@ def activate(
             bar.update()
             return params
 
-        def terms(params):
-            x = parametrisation.image(params)
-            said = hear(x, (), generator)
-            return x, target.of(x, said), prior.of(x, said)
-
-        with torch.no_grad():
-            terms(params)  # a target or a prior that does not fit is refused here, before any work
         params = climb(score, params, steps, lr, project=settle)
         with torch.no_grad():
-            return Activation(*terms(params), torch.stack(history))
+            x = parametrisation.image(params)
+            said = hear(x, (), generator)
+            return Activation(x, target.of(x, said), prior.of(x, said), torch.stack(history))
 
 
 @contextmanager
