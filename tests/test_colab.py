@@ -93,6 +93,7 @@ ROLES = {
     "cite": ("{cite}`rijn`", f"([van Rijn et al., 1642]({URL}references.html#id7))"),
     "cite:p": ("{cite:p}`rijn`", f"([van Rijn et al., 1642]({URL}references.html#id7))"),
     "cite:t": ("{cite:t}`rijn`", f"[van Rijn et al. (1642)]({URL}references.html#id7)"),
+    "chapter": ("{chapter}`This <idea/b>`, {chapter}`that <idea/c>`", f"[This]({URL}idea/b.html), that (planned)"),
     "ledger": ("{ledger}`E1`", f"[E1]({URL}ledger.html#ledger-e1)"),
 }
 DIRECTIVES = {
@@ -121,6 +122,8 @@ DIRECTIVES = {
     "facts": (":::{facts}\n- algebra\n:::", "> **Before you start**\n>\n> - algebra"),
     "model-map": (":::{model-map}\n:::", f"[See this on the book's page]({URL}intro.html)."),
     "parity-table": (":::{parity-table}\n:::", f"[See this on the book's page]({URL}parity.html)."),
+    "chapter-table": (":::{chapter-table}\n:::", f"[See this on the book's page]({URL}teaching/teachers.html)."),
+    "errata": (":::{errata}\n:::", f"[See this on the book's page]({URL}errata.html)."),
     "ledger-table": (":::{ledger-table}\n:::", f"[See this on the book's page]({URL}ledger.html)."),
 }  # fmt: skip
 REST = {

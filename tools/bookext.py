@@ -177,7 +177,7 @@ class ParityTable(SphinxDirective):
             for name, entries in sorted(tests.parity.items())
             for reference in dict.fromkeys(entry.get("reference") for entry in entries)
         ]
-        return [table({"Model and reference": 40, "Quantity and difference": 60}, rows, "gae-parity")]
+        return [table({"Model and reference": 40, "Quantity and difference": 60}, rows, "gae-parity", "gae-stack")]
 
     def row(self, name, reference, entries):
         beside = para(f"beside {reference}" if reference else "without a reference", classes=["gae-note"])

@@ -157,7 +157,7 @@ class Lower:
         known = {
             "eq": self.eq, "ref": self.ref, "prf:ref": self.ref, "numref": self.numref, "doc": self.doc,
             "term": self.term, "cite": self.cite_p, "cite:p": self.cite_p, "cite:t": self.cite_t,
-            "ledger": self.ledger,
+            "ledger": self.ledger, "chapter": self.chapter,
         }  # fmt: skip
         if name not in known:
             raise Unknown(f"{self.here}: unknown role {{{name}}} around `{text}`")
@@ -190,6 +190,10 @@ class Lower:
     def doc(self, target, words):
         docname = self.site.relative(self.here, target)
         return f"[{words or self.site.env.titles[docname].astext()}]({self.site.page(docname)})"
+
+    def chapter(self, target, words):
+        planned = f"{words or target.split('/')[-1]} (planned)"
+        return self.doc("/" + target, words) if target in self.site.env.titles else planned
 
     def term(self, target, words):
         return words or target
@@ -241,7 +245,10 @@ class Lower:
             return quote("Before you start", self.text(body))
         if name == "glossary":
             return re.sub(r"(?m)^(\S.*)$", r"**\1**", textwrap.dedent(body))
-        pages = {"bibliography": "references", "ledger-table": "ledger", "parity-table": "parity", "model-map": "intro"}
+        pages = {
+            "bibliography": "references", "ledger-table": "ledger", "parity-table": "parity", "model-map": "intro",
+            "chapter-table": "teaching/teachers", "errata": "errata",
+        }  # fmt: skip
         if name in pages:
             return f"[See this on the book's page]({self.site.page(pages[name])})."
         raise Unknown(f"{self.here}: unknown directive {{{name}}}")

@@ -102,15 +102,6 @@ def chapters(env):
             yield docname, found
 
 
-def grid(titles, rows):
-    """A table from {title: width} and rows of cells; a phone shows it row by row."""
-    body = [nodes.row("", *(nodes.entry("", *cell) for cell in row)) for row in rows]
-    head = nodes.row("", *(nodes.entry("", para(title)) for title in titles))
-    columns = [nodes.colspec(colwidth=width) for width in titles.values()]
-    group = nodes.tgroup("", *columns, nodes.thead("", head), nodes.tbody("", *body), cols=len(titles))
-    return nodes.table("", group, classes=["gae-stack"])
-
-
 class ChapterTable(SphinxDirective):
     """{chapter-table}: minutes, exercises, prerequisites and ledger ids of every chapter."""
 
@@ -125,7 +116,8 @@ class FillChapters(SphinxPostTransform):
         for place in list(self.document.findall(nodes.comment)):
             if place.get("gae") == "chapters":
                 titles = {"Chapter": 22, "To read and to do": 17, "Before you start": 40, "Ledger": 21}
-                place.replace_self(grid(titles, [self.row(*found) for found in chapters(self.env)]))
+                rows = [self.row(*found) for found in chapters(self.env)]
+                place.replace_self(bookext.table(titles, rows, "gae-stack"))
         if self.env.docname.startswith(("practice/", "teaching/")):
             for table in self.document.findall(nodes.table):
                 table["classes"].append("gae-stack")
@@ -144,7 +136,7 @@ class FillChapters(SphinxPostTransform):
         links = [part for id in ids for part in (link("ref", f"ledger-{id.lower()}", id), nodes.Text(" "))]
         minutes = times.astext().split(" to read")[0]
         cells = [link("doc", "/" + docname)], [f"{minutes}, {len(exercises)} exercises"], None, links or ["none"]
-        return [before or [para("nothing")] if cell is None else [para(*cell)] for cell in cells]
+        return bookext.row(*(before or [para("nothing")] if cell is None else [para(*cell)] for cell in cells))
 
 
 class Errata(SphinxDirective):
@@ -155,14 +147,14 @@ class Errata(SphinxDirective):
         self.env.note_dependency(str(source))
         wrong = [row for row in load(source)["rows"] if row["verdict"] in ("typo", "fails")]
         titles = {"Row": 16, "The statement": 36, "What is wrong, and what holds": 48}
-        return [grid(titles, map(self.row, wrong))]
+        return [bookext.table(titles, map(self.row, wrong), "gae-stack")]
 
     def row(self, row):
         badge = span(bookext.VERDICTS[row["verdict"]], "gae-badge", f"gae-{row['verdict']}")
         name = link("ref", f"ledger-{row['id'].lower()}", row["id"])
         where = link("doc", "/" + row["chapter"]) if row["chapter"] else span("no chapter yet", "gae-quiet")
         statement, note = (para(*self.parse_inline(row[key], lineno=self.lineno)[0]) for key in ("statement", "note"))
-        return [para(name, " ", badge)], [statement], [note, para(where)]
+        return bookext.row([para(name, " ", badge)], [statement], [note, para(where)])
 
 
 # --- words -------------------------------------------------------------------------------------------------------
