@@ -73,9 +73,7 @@ class Screen:
         promising, first = k.sort(stable=True)
         ask(first, promising)
         slack = 8 * torch.finfo(x.dtype).eps * norms  # rounding alone rules nobody out
-        doubt = (
-            bound <= (best + slack)[:, None]
-        )  # a flat whose shadow is farther than the best so far cannot win
+        doubt = bound <= (best + slack)[:, None]  # a farther shadow cannot win
         doubt[torch.arange(len(x)), k] = False
         flats, rows = doubt.T.nonzero(as_tuple=True)
         ask(rows, flats)

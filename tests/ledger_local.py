@@ -5,15 +5,16 @@ from math import log2, pi, sqrt, tanh
 
 import numpy as np
 import torch
-from gaelib import data
-from gaelib.core import Exact, alternate, climb
-from gaelib.flats import Flats, project
-from gaelib.models.soft_gate import SoftGate
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scipy.stats import multivariate_normal
 from torch.utils.flop_counter import FlopCounterMode
+
+from gaelib import data
+from gaelib.core import Exact, alternate, climb
+from gaelib.flats import Flats, project
+from gaelib.models.soft_gate import SoftGate
 
 
 def normal(*shape, seed=0):
@@ -317,32 +318,26 @@ def h8():
 
 
 def h9():
-    """The author's 768.06: the statement bounds (squared error after 30 passes, passes to get below 768.06)
-    for K = 11, p = 20 on Fashion-MNIST; the judge is the stored run of `benchmarks/llgae.py`, on plain
-    pixels and as the author's loader gives them."""
+    """The author's 768.06: the statement bounds (squared error at the end, passes until it is below 768.06) for
+    K = 11, p = 20 on Fashion-MNIST; the judge is the stored run of `benchmarks/llgae.py`, on plain pixels and as the
+    author's loader gives them."""
     fits = [row for row in data.results("llgae")["fits"] if (row["K"], row["p"]) == (11, 20)]
     assert {row["pixels"] for row in fits} == {"plain pixels", "each image's mean removed"}
+    errors = [row[name] for row in fits for name in ("train", "train worst", "test", "test worst")]
+    passes = [row["passes to the author's error"] for row in fits]
 
     def residual(statement):
         (low, high), (first, last) = statement
-        outside = [max(low - e, e - high) for row in fits for e in errors_of(row)]
-        late = [max(first - n, n - last) for row in fits for n in passes_of(row)]
+        outside = [max(low - e, e - high) for e in errors]
+        late = [max(first - n, n - last) for n in passes]
         return max(0.0, *outside, *late)
 
     wrong = {
-        "768.06 is as low as it gets": ((768.06, 1300), (1, 3)),
-        "the start is below it": ((700, 741), (0, 0)),
-        "540 passes are needed": ((700, 741), (540, 540)),
+        "768.06 is as low as it gets": ((768.06, 1300), (0, 3)),
+        "no better than one flat": ((1207, 1217), (0, 3)),
+        "540 passes are needed": ((700, 760), (540, 540)),
     }
-    return residual, ((700, 741), (1, 3)), wrong, 1e-3
-
-
-def errors_of(row):
-    return [value for part in ("train", "test") for value in row[part].values()]
-
-
-def passes_of(row):
-    return np.atleast_1d(row["passes"])
+    return residual, ((700, 760), (0, 3)), wrong, 1e-3
 
 
 def lloyd(x, K, steps=200):

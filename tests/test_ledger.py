@@ -17,6 +17,7 @@ from gaelib.noise import gaussian
 from ledger_activation import CHECKS as ACTIVATION
 from ledger_ggae import CHECKS as KERNEL
 from ledger_linear import CHECKS as LINEAR
+from ledger_local import CHECKS as LOCAL
 from ledger_losses import CHECKS as LOSSES
 from ledger_marginal import CHECKS as MARGINAL
 from ledger_memory import CHECKS as MEMORY
@@ -160,7 +161,7 @@ def e7():
     return residual, lambda a: (folded(a), a), wrong, 1e-3
 
 
-CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7} | MARGINAL | MEMORY | KERNEL | LINEAR | SELFMAP | LOSSES | ACTIVATION
+CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7} | MARGINAL | MEMORY | KERNEL | LINEAR | SELFMAP | LOSSES | ACTIVATION | LOCAL
 
 
 @pytest.mark.parametrize("id", CHECKS)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools import nb as book  # noqa: E402
 
 PAGE = book.BOOK / "api.md"
-MODULES = ("core", "noise", "flats", "eigen", "estimator", "terms", "pictures", "parallel", "data", "plot", "verify")
+MODULES = ("core", "noise", "flats", "screen", "eigen", "estimator", "terms", "pictures", "parallel", "data", "plot", "verify")
 ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
 HEAD = """---
