@@ -195,7 +195,7 @@ def one_step(kind, size, shape):
         loss = (network(z + torch.randn(z.shape) / 30) - y).square().sum()
         loss.backward()
         adam.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

@@ -26,6 +26,7 @@ SOURCES = {  # where the packed files lie; the second address serves when the fi
     ),
     "images": ("https://github.com/DmitryUlyanov/deep-image-prior/raw/master/data/",),
 }
+BUNDLED = ("camera", "astronaut")  # with scikit-image
 PICTURES = {  # name -> where the source keeps it; a folder keeps it as images/<its file>
     "F16": "denoising/F16_GT.png",
     "barbara": "inpainting/barbara.png",
@@ -121,9 +122,9 @@ def fashion_mnist(train=True):
 
 
 def image(name):
-    """A test picture of the deep image prior's authors: "F16", "barbara" or "zebra".
+    """A picture to restore: "camera" or "astronaut", "F16", "barbara" or "zebra".
 
-    It comes from ``images/`` in the folder that ``GAELIB_DATA`` names, else from the user's cache folder, and its
+    The first two are bundled with scikit-image. The others are the deep image prior's own; each comes from ``images/`` in the folder that ``GAELIB_DATA`` names, else from the user's cache folder, and its
     SHA-256 is checked, as for `mnist`.  From the public repository of Ulyanov, Vedaldi and Lempitsky; Apache-2.0.
 
     Returns
@@ -138,8 +139,12 @@ def image(name):
     >>> image("F16").shape  # doctest: +SKIP
     (512, 512, 3)
     """
-    if name not in PICTURES:
-        raise ValueError(f"no picture {name!r} among the {len(PICTURES)} known: pass one of {sorted(PICTURES)}")
+    if name in BUNDLED:
+        with (resources.files("skimage") / "data" / f"{name}.png").open("rb") as file:
+            return imread(file, format="png")
+    known = sorted((*BUNDLED, *PICTURES))
+    if name not in known:
+        raise ValueError(f"no picture {name!r} among the {len(known)} known: pass one of {known}")
     path = f"images/{Path(PICTURES[name]).name}"
     file = _find(path)
     raw = _unpack(file.read_bytes(), file)

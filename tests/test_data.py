@@ -347,5 +347,12 @@ def test_a_picture_comes_from_its_own_place_at_the_source(tmp_path, monkeypatch)
 
 
 def test_an_unknown_picture_is_refused():
-    with pytest.raises(ValueError, match="no picture 'lena' among the 3 known: pass one of"):
+    with pytest.raises(ValueError, match="no picture 'lena' among the 5 known: pass one of"):
         data.image("lena")
+
+
+@pytest.mark.parametrize("name", data.BUNDLED)
+def test_the_bundled_pictures_are_scikit_images(name):
+    from skimage import data as pictures
+
+    assert np.abs(data.image(name) * 255 - getattr(pictures, name)()).max() < 1e-3

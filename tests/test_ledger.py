@@ -16,6 +16,7 @@ from gaelib.flats import Flats
 from gaelib.noise import gaussian
 from ledger_activation import CHECKS as ACTIVATION
 from ledger_ggae import CHECKS as KERNEL
+from ledger_image_prior import CHECKS as IMAGE_PRIOR
 from ledger_linear import CHECKS as LINEAR
 from ledger_local import CHECKS as LOCAL
 from ledger_losses import CHECKS as LOSSES
@@ -161,7 +162,7 @@ def e7():
     return residual, lambda a: (folded(a), a), wrong, 1e-3
 
 
-CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7} | MARGINAL | MEMORY | KERNEL | LINEAR | SELFMAP | LOSSES | ACTIVATION | LOCAL
+CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7} | MARGINAL | MEMORY | KERNEL | LINEAR | SELFMAP | LOSSES | ACTIVATION | LOCAL | IMAGE_PRIOR
 
 
 @pytest.mark.parametrize("id", CHECKS)
