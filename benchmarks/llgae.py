@@ -14,12 +14,13 @@ import torch
 from gaelib import LLGAE, data
 from gaelib.core import Exact, alternate
 from gaelib.flats import Flats
+from gaelib.models.llgae import RACE
 
 from .harness import round_to
 from .recipe import FORMS, images, recipe
 
 AUTHOR, EPOCHS = 768.06, 540  # the document author's public figure, and after how many epochs (K = 11, p = 20)
-SEEDS, STARTS, PASSES = 5, 3, 30
+SEEDS, STARTS, PASSES = 5, 5, 30
 PLAIN, CENTRED = "plain pixels", "each image's mean removed"  # the author's loader removes it
 BASE, GROWTH = {"n": 15000, "K": 10, "p": 20}, {"n": (7500, 15000, 30000, 60000), "K": (5, 10, 20, 40), "p": (5, 10, 20, 40)}
 
@@ -34,18 +35,21 @@ def squared_error(scores, K, D=784):
 
 
 def fit(X, K, seed, passes=PASSES, starts=STARTS):
-    return LLGAE(K, 20, n_init=starts, max_iter=passes, tol=0, random_state=seed).fit(X)
+    """``passes`` over the data for the start that goes on: of several, the race is a part of them."""
+    steps = passes - RACE * (starts > 1)
+    return LLGAE(K, 20, n_init=starts, max_iter=steps, tol=0, random_state=seed).fit(X)
 
 
 def fits():
-    """Five seeds of every setting; of each fit the best of three starts."""
+    """Five seeds of every setting, each with five starts; and after how many passes one start alone passes the author."""
     table = []
-    for pixels, K in ((PLAIN, 11), (PLAIN, 15), (CENTRED, 11), (CENTRED, 15)):
+    for pixels, K in ((PLAIN, 11), (PLAIN, 15), (CENTRED, 11)):
         train, test = load(pixels), load(pixels, train=False)
         models = [fit(train, K, seed) for seed in range(SEEDS)]
-        errors = {"train": [float(squared_error(model.history_[-1], K)) for model in models]}
+        errors = {"train": [model.inertia_ / train.size for model in models]}
         errors["test"] = [float(squared_error(model.score(test), K)) for model in models]
-        passed = [int((squared_error(model.history_, K) <= AUTHOR).argmax()) for model in models]
+        alone = [fit(train, K, seed, 4, starts=1) for seed in range(SEEDS)]
+        passed = [int((squared_error(model.history_, K) <= AUTHOR).argmax()) for model in alone]
         row = {"data": "Fashion-MNIST", "pixels": pixels, "K": K, "p": 20, "starts": STARTS, "passes": PASSES}
         for part, values in errors.items():
             row |= {part: round(median(values), 2), f"{part} worst": round(max(values), 2)}

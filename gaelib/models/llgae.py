@@ -19,6 +19,8 @@ from .lgae import check_components
 
 WARM_UP = 10  # passes in which the nearest mean claims a row: flats that know no data yet could claim anything
 
+RACE = 3  # passes that every start gets before the one ahead goes on alone
+
 
 def by_means(joint, x):
     """The code of the flat with the nearest mean, as an answer to the max: a start, not the best flat."""
@@ -38,7 +40,7 @@ class LLGAE(KMeans):
     init : "k-means++" or array (K, D)
         Where the means start; the directions start from the rows nearest to them.
     n_init : int
-        Starts, of which the best is kept; one when ``init`` is an array.
+        Starts; after three passes each, the best goes on alone.  One when ``init`` is an array.
     max_iter, tol, random_state, device, verbose
         As in `KMeans`.
 
@@ -105,7 +107,18 @@ class LLGAE(KMeans):
         super()._check(n, width)
         check_components(self, n, width, at_least=0)
 
+    def _starts(self):
+        return 1  # of several, `_start` gives the one ahead
+
     def _start(self, data, generator):
+        starts = [self._warm(data, generator) for _ in range(super()._starts())]
+        if len(starts) == 1:
+            return starts[0]
+        ahead = [alternate(joint, data, self.infer, RACE, all_sum=all_sum)[-1] for joint in starts]
+        return starts[ahead.index(max(ahead))]
+
+    def _warm(self, data, generator):
+        """A start: k-means for a few passes, and directions of the rows that are nearest to each mean."""
         points, p = super()._start(data, generator), self.n_components
         bases = torch.randn(self.n_clusters, data.width, p, generator=generator, dtype=torch.float64)
         joint = Flats(points.means, torch.linalg.qr(bases).Q.to(points.means), seed=points.seed)
