@@ -38,7 +38,7 @@ def projector(means, bases=None, whole=True):
     """
     middle = means.mean(0)
     means = means - middle
-    norms, D = means.square().sum(1), means.shape[1]
+    norms = means.square().sum(1)
     if bases is None:
         product = times(-2 * means)
     else:

@@ -337,7 +337,7 @@ def h9():
         "no better than one flat": ((1207, 1217), (0, 3)),
         "540 passes are needed": ((700, 760), (540, 540)),
     }
-    return residual, ((700, 760), (0, 3)), wrong, 1e-3
+    return residual, ((700, 745), (0, 3)), wrong, 1e-3
 
 
 def lloyd(x, K, steps=200):

@@ -13,7 +13,6 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +22,7 @@ sys.path.append(str(ROOT / "tools"))
 
 import reading
 import teacher
-from test_backmatter import ROWS, blocks, docnames, load, maths, written
+from test_backmatter import ROWS, blocks, docnames, maths, written
 
 CHAPTERS = [name for name in docnames() if (ROOT / f"book/{name}.ipynb").exists()]
 
