@@ -25,6 +25,7 @@ def machine():
     return {
         "processor": processor,
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gpu": gpu,
         "torch": torch.__version__.split("+")[0],
     }

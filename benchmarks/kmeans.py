@@ -43,6 +43,6 @@ def measure(repeats):
         warnings.simplefilter("ignore")  # too few passes to converge: that is not what is measured
         rows = [row("digits", X["digits"], K, 20, repeats) for K in (10, 64)]
         rows += [row("Fashion-MNIST", X["Fashion-MNIST"], K, 20, min(repeats, 5)) for K in (10, 256)]
-        rows += [row("Fashion-MNIST", X["Fashion-MNIST"], 1024, 5, min(repeats, 5))]
+        rows += [row("Fashion-MNIST", X["Fashion-MNIST"], 1024, 3, min(repeats, 5))]
         rows += [row("Fashion-MNIST, to the end", X["Fashion-MNIST"], 10, 300, min(repeats, 3))]
     return {"rows": rows}
