@@ -38,34 +38,33 @@ def projector(means, bases=None, whole=True):
     """
     middle = means.mean(0)
     means = means - middle
-    norms = means.square().sum(1)
-    if bases is None:
-        product = times(-2 * means)
-    else:
-        product = times(torch.cat([-2 * means, side_by_side(bases).T]))
-        offset = (means[:, None] @ bases).squeeze(1)
+    weights, bias = -2 * means, means.square().sum(1)
+    if bases is not None:
+        weights = torch.cat([weights, side_by_side(bases).T])
+        bias = torch.cat([bias, -(means[:, None] @ bases).flatten()])
+    product = affine(weights, bias)
 
     def of(x):
         x = x - middle
         products, inside = product(x), None
-        squares = products[:, : len(means)] + norms
+        squares = products[:, : len(means)]
         if whole:
-            squares += x.square().sum(1, keepdim=True)
+            squares = squares + x.square().sum(1, keepdim=True)
         if bases is not None:
-            inside = products[:, len(means) :].unflatten(1, (len(means), -1)) - offset
+            inside = products[:, len(means) :].unflatten(1, (len(means), -1))
             squares = squares - inside.square().sum(2)
         return squares.clamp_(min=0) if whole else squares, inside
 
     return of
 
 
-def times(weights):
-    """The function x -> x W^T.  For large float32 products on a CPU by oneDNN, which is faster than the default."""
-    dense = weights.is_cuda or weights.dtype != torch.float32 or weights.numel() < 2**14
-    if dense or not torch.backends.mkldnn.is_available() or torch.is_grad_enabled():
-        return lambda x: x @ weights.T
-    packed = weights.to_mkldnn()
-    return lambda x: torch.nn.functional.linear(x.to_mkldnn(), packed).to_dense()
+def affine(weights, bias):
+    """The function x -> x W^T + b.  For large float32 products on a CPU by oneDNN, which is faster than the default."""
+    small = weights.is_cuda or weights.dtype != torch.float32 or weights.numel() < 2**14
+    if small or not torch.backends.mkldnn.is_available() or torch.is_grad_enabled():
+        return lambda x: torch.nn.functional.linear(x, weights, bias)
+    packed = weights.to_mkldnn(), bias.to_mkldnn()
+    return lambda x: torch.nn.functional.linear(x.to_mkldnn(), *packed).to_dense()
 
 
 def side_by_side(bases):
