@@ -4,7 +4,9 @@ import warnings
 
 import faiss
 import numpy as np
+import torch
 from sklearn.cluster import KMeans as Reference
+from threadpoolctl import threadpool_limits
 
 from gaelib import KMeans, data
 
@@ -32,17 +34,28 @@ def row(name, X, K, passes, repeats):
     assert max(errors) / min(errors) < 1.02, f"the contestants do not solve the same problem: {errors}"
     found = [model(K, **options).fit(X) for model in (KMeans, Reference)]
     setting = {"data": name, "n": len(X), "D": X.shape[1], "K": K, "passes": found[0].n_iter_}
+    setting["threads"] = torch.get_num_threads()
     setting["same labels"] = round_to((found[0].labels_ == found[1].labels_).mean(), 6)
     return setting | race(contestants, repeats)
 
 
-def measure(repeats):
-    """In float32: digits, and Fashion-MNIST with few, many and very many clusters, and to the end."""
+def rows(repeats):
+    """Digits, and Fashion-MNIST with few, many and very many clusters, and to the end."""
     X = {"digits": data.digits()[0].astype(np.float32), "Fashion-MNIST": data.fashion_mnist()[0]}
+    table = [row("digits", X["digits"], K, 20, repeats) for K in (10, 64)]
+    table += [row("Fashion-MNIST", X["Fashion-MNIST"], K, 20, min(repeats, 5)) for K in (10, 64, 256)]
+    table += [row("Fashion-MNIST", X["Fashion-MNIST"], 1024, 3, min(repeats, 5))]
+    return [*table, row("Fashion-MNIST, to the end", X["Fashion-MNIST"], 10, 300, min(repeats, 3))]
+
+
+def measure(repeats):
+    """In float32, on one thread and on all."""
+    table, every = [], torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # too few passes to converge: that is not what is measured
-        rows = [row("digits", X["digits"], K, 20, repeats) for K in (10, 64)]
-        rows += [row("Fashion-MNIST", X["Fashion-MNIST"], K, 20, min(repeats, 5)) for K in (10, 256)]
-        rows += [row("Fashion-MNIST", X["Fashion-MNIST"], 1024, 3, min(repeats, 5))]
-        rows += [row("Fashion-MNIST, to the end", X["Fashion-MNIST"], 10, 300, min(repeats, 3))]
-    return {"rows": rows}
+        for threads in sorted({1, every}):
+            torch.set_num_threads(threads)
+            faiss.omp_set_num_threads(threads)
+            with threadpool_limits(threads):
+                table += rows(repeats)
+    return {"rows": table}

@@ -2,7 +2,7 @@
 
 import numbers
 import warnings
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -55,7 +55,10 @@ def is_batches(X):
 
 def view(part):
     """An array as a tensor: the same memory where torch can, a copy of what is read-only or reversed."""
-    return part if torch.is_tensor(part) else torch.from_numpy(np.require(part, requirements=["C", "W"]))
+    if torch.is_tensor(part):
+        return part
+    part = np.require(part, requirements=["C", "W"])
+    return torch.from_numpy(part.copy() if min(part.strides) < 0 else part)  # one reversed row counts as contiguous
 
 
 class Rows:
@@ -114,9 +117,20 @@ class Rows:
             for part in self.X:
                 yield self._tensor(self._table(part, reset=False))
         else:
-            step = max(1, (CACHED if self.device.type == "cpu" else MOVED) // self.width)
-            for start in range(0, len(self.X), step):
-                yield self._tensor(self.X[start : start + step])
+            yield from self._cut(CACHED if self.device.type == "cpu" else MOVED)
+
+    def _cut(self, entries):
+        step = max(1, entries // self.width)
+        for start in range(0, len(self.X), step):
+            yield self._tensor(self.X[start : start + step])
+
+    @cached_property
+    def views(self):
+        """Batches that are the same tensors in every pass, views of what the caller holds; None if there are none."""
+        if self.streamed or self.device.type != "cpu":
+            return None
+        theirs = self.X.data_ptr() if torch.is_tensor(self.X) else self.X.ctypes.data
+        return list(self._cut(MOVED)) if self._tensor(self.X[:1]).data_ptr() == theirs else None
 
     def _tensor(self, part):
         return view(part).to(self.device, self.dtype)
@@ -266,7 +280,11 @@ class Model(BaseEstimator):
                 history.append(value)
                 bar.update()
 
-            alternate(joint, data, self.infer, self.max_iter, self.tol, all_sum, on_step)
+            alternate(joint, *self._reading(joint, data), self.max_iter, self.tol, all_sum, on_step)
+
+    def _reading(self, joint, data):
+        """The batches of a fit and who answers the max on them."""
+        return data, self.infer
 
     def _ascend(self, f, params, history):
         """Climb f by L-BFGS until a step of it raises f by no more than ``tol``."""

@@ -12,6 +12,7 @@ from .core import Joint
 from .noise import gaussian
 from .parallel import all_sum, rank_and_size
 
+ROWS = 1024  # compared with points at a time on a CPU: what is computed for them stays in its cache
 ENTRIES = 2**22  # of one table of rows x flats: bounds the memory whatever the number of rows
 
 
@@ -80,8 +81,9 @@ def nearest(x, means, bases=None):
     k (n,) int64, or with bases (k, u) with u (n, p)
     """
     width = len(means) * (1 if bases is None else bases.shape[2])
+    rows = min(ENTRIES // width, len(x) if bases is not None or x.is_cuda else ROWS)
     found, of = [], projector(means, bases, whole=False)
-    for part in x.split(max(1, ENTRIES // width)):
+    for part in x.split(max(1, rows)):
         squares, inside = of(part)
         k = squares.argmin(1)
         found.append((k,) if inside is None else (k, inside[torch.arange(len(k)), k]))
@@ -232,10 +234,12 @@ class Flats(Joint):
         sums = {"n": torch.zeros_like(self.means[:, 0]), "x": torch.zeros_like(self.means)}
         sums["error"] = torch.zeros_like(sums["n"])
         if torch.is_tensor(z):
-            errors = (self.means[z] - x).square_().sum(1)
-            sums["n"].index_add_(0, z, torch.ones_like(errors))
-            sums["x"].index_add_(0, z, x)
-            sums["error"].index_add_(0, z, errors)
+            step = max(1, len(x) if x.is_cuda else ROWS)
+            for rows, k in zip(x.split(step), z.split(step)):
+                residuals = self.means.index_select(0, k).sub_(rows)
+                sums["x"].index_add_(0, k, rows)
+                sums["error"].index_add_(0, k, torch.linalg.vecdot(residuals, residuals))
+            sums["n"] += torch.bincount(z, minlength=len(self.means))
         else:
             k, u = z
             sums |= {"u": torch.zeros_like(self.bases[:, 0]), "xu": torch.zeros_like(self.bases)}

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..estimator import Estimator, need_integer
 from ..flats import Flats, spread_rows
 from ..parallel import all_sum
+from ..sieve import Sieve, worth_it
 
 
 class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
@@ -142,13 +143,23 @@ class KMeans(ClusterMixin, Codebook):
         seed = int(torch.randint(2**31, (), generator=generator))
         return Flats(means, seed=seed)
 
+    def _reading(self, joint, data):
+        if data.views is None or joint.bases.shape[2]:
+            return data, self.infer
+        if not worth_it(joint):
+            return data.views, self.infer
+        if not hasattr(data, "sieve"):  # one for all starts
+            data.sieve = Sieve(joint, data.views)
+        return data.views, data.sieve
+
     def _finish(self, data):
         labels, error = [], torch.zeros((), dtype=torch.float64)
+        batches, infer = self._reading(self.joint_, data)
         with torch.no_grad():
-            for x in data:
-                z = self.joint_.argmax(x)
+            for x in batches:
+                z, _ = infer(self.joint_, x)
                 labels.append(z if torch.is_tensor(z) else z[0])
-                error += (x - self.joint_.decode(z)).square().sum().to("cpu", torch.float64)
+                error += self.joint_.stats(x, z)["error"].sum().to("cpu", torch.float64)
         self.cluster_centers_ = data.like(self.joint_.means)
         self.labels_ = data.like(torch.cat(labels))
         self.inertia_ = float(all_sum({"error": error})["error"])
