@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..estimator import Estimator, need_integer
 from ..flats import Flats, spread_rows
 from ..parallel import all_sum
-from ..sieve import Sieve, worth_it
+from ..screen import Screened, worth_it
 
 
 class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
@@ -148,9 +148,9 @@ class KMeans(ClusterMixin, Codebook):
             return data, self.infer
         if not worth_it(joint):
             return data.views, self.infer
-        if not hasattr(data, "sieve"):  # one for all starts
-            data.sieve = Sieve(joint, data.views)
-        return data.views, data.sieve
+        if not hasattr(data, "screened"):  # one for all starts
+            data.screened = Screened(joint, data.views)
+        return data.views, data.screened
 
     def _finish(self, data):
         labels, error = [], torch.zeros((), dtype=torch.float64)

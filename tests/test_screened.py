@@ -1,17 +1,17 @@
-"""The sieve finds what the full table finds, and it does so by its bounds."""
+"""Screening points finds what the full table finds, and it does so by its bounds."""
 
 import numpy as np
 import pytest
 import torch
-from gaelib import KMeans, sieve
+from gaelib import KMeans, screen
 from gaelib.core import Exact, alternate
 from gaelib.estimator import Rows
 from gaelib.flats import Flats, nearest
-from gaelib.sieve import Sieve
+from gaelib.screen import Screened
 
 
 def clouds(n=3000, D=96, K=80, dtype=torch.float64, seed=0, width=6):
-    """Rows around K centres that differ in few directions, and the centres: what a sieve is for."""
+    """Rows around K centres that differ in few directions, and the centres: what screening is for."""
     generator = torch.Generator().manual_seed(seed)
     means = torch.randn(K, width, generator=generator, dtype=torch.float64) @ torch.randn(
         width, D, generator=generator, dtype=torch.float64
@@ -45,9 +45,9 @@ def test_is_the_nearest(dtype, shift, seed, full):
     x = torch.cat([x, (means[:40] + means[40:]) / 2 + 1e-3 * x[:40]])  # and rows that hardly know where they belong
     x, means = x + shift, means + shift
     joint = Flats(means)
-    siever = Sieve(joint, [x])
+    screened = Screened(joint, [x])
     for _ in range(4):  # the means move away from those that gave the axes
-        code, bonus = siever(joint, x)
+        code, bonus = screened(joint, x)
         squares = brute(x, joint.means)
         chosen = squares.gather(1, code[:, None])[:, 0]
         rounding = torch.finfo(dtype).eps * (1 + shift) * x.shape[1] * squares.max()
@@ -55,15 +55,15 @@ def test_is_the_nearest(dtype, shift, seed, full):
         if dtype == torch.float64:
             assert torch.equal(code, squares.argmin(1))
         joint.means += 0.3 * torch.randn(joint.means.shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-    assert not full  # the sieve itself answered
+    assert not full  # no full table was needed
 
 
 def test_the_bound_is_below_every_distance():
     x, means = clouds(width=60)
     x = torch.cat([x, means])  # at a centre the distance is 0, and so the bound
-    siever = Sieve(Flats(means), [x])
-    _, codes, sizes = siever.kept[id(x)]
-    points, point_sizes = siever._shorten(means)
+    screened = Screened(Flats(means), [x])
+    _, codes, sizes = screened.kept[id(x)]
+    points, point_sizes = screened._shorten(means)
     bounds = sizes[:, None] + point_sizes - 2 * codes @ points.T
     squares = brute(x, means)
     assert (bounds <= squares + 1e-9 * sizes.max()).all()
@@ -71,49 +71,49 @@ def test_the_bound_is_below_every_distance():
 
 
 def test_few_pairs_are_compared(monkeypatch):
-    compared, squares = [], Sieve._squares
+    compared, squares = [], Screened._squares
 
     def spy(x, points, starts, columns, sizes):
         compared.append(len(columns))
         return squares(x, points, starts, columns, sizes)
 
-    monkeypatch.setattr(Sieve, "_squares", staticmethod(spy))
+    monkeypatch.setattr(Screened, "_squares", staticmethod(spy))
     x, means = clouds()
     joint = Flats(means)
-    Sieve(joint, [x])(joint, x)
+    Screened(joint, [x])(joint, x)
     assert len(x) <= sum(compared) < 0.1 * len(x) * len(means)
 
 
 def test_of_equals_the_first(full):
     x, means = clouds(K=40)
     joint = Flats(torch.cat([means, means]))
-    assert torch.equal(Sieve(joint, [x])(joint, x)[0], nearest(x, means))
+    assert torch.equal(Screened(joint, [x])(joint, x)[0], nearest(x, means))
     joint = Flats(torch.cat([means[:1], means, means[:1]])[1:])  # a copy far behind
-    assert Sieve(joint, [x])(joint, x)[0].max() < len(means)
+    assert Screened(joint, [x])(joint, x)[0].max() < len(means)
     assert not full
 
 
 def test_gives_up_where_the_bounds_rule_out_little(full):
     x = torch.randn(2000, 300, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     joint = Flats(x[:100])  # noise without directions: every centre is about as far
-    siever = Sieve(joint, [x])
-    assert torch.equal(siever(joint, x)[0], brute(x, joint.means).argmin(1))
-    assert full == [2000] and not siever.kept
+    screened = Screened(joint, [x])
+    assert torch.equal(screened(joint, x)[0], brute(x, joint.means).argmin(1))
+    assert full == [2000] and not screened.kept
 
 
 def test_gives_up_on_overflow(full):
     x, means = clouds(dtype=torch.float32)
     x[5] *= 1e30
     joint = Flats(means)
-    code, _ = Sieve(joint, [x])(joint, x)
+    code, _ = Screened(joint, [x])(joint, x)
     assert full == [len(x)] and code.max() < len(means)
 
 
 def test_unknown_batches_get_the_full_table(full):
     x, means = clouds()
     joint = Flats(means)
-    siever = Sieve(joint, [x])
-    assert torch.equal(siever(joint, x.clone())[0], brute(x, means).argmin(1))
+    screened = Screened(joint, [x])
+    assert torch.equal(screened(joint, x.clone())[0], brute(x, means).argmin(1))
     assert full == [len(x)]
 
 
@@ -132,12 +132,12 @@ def test_k_means_with_it_is_k_means_without(full):
 def test_starts_share_it(monkeypatch):
     built = []
 
-    class Counted(Sieve):
+    class Counted(Screened):
         def __init__(self, *args):
             built.append(1)
             super().__init__(*args)
 
-    monkeypatch.setattr("gaelib.models.kmeans.Sieve", Counted)
+    monkeypatch.setattr("gaelib.models.kmeans.Screened", Counted)
     X, _ = clouds(1000, K=70)
     KMeans(64, n_init=3, max_iter=3, tol=1, random_state=0).fit(X.numpy())
     assert len(built) == 1
@@ -147,7 +147,7 @@ def test_starts_share_it(monkeypatch):
 def test_is_for_many_points_with_many_columns(K, D, expected, full):
     X, _ = clouds(300, D=D, K=K)
     KMeans(K, init=X[:K], max_iter=2, tol=1).fit(X.numpy())
-    assert sieve.worth_it(Flats(X[:K])) == expected == (not full)
+    assert screen.worth_it(Flats(X[:K])) == expected == (not full)
 
 
 def test_views_are_the_callers_memory(tmp_path):
