@@ -16,7 +16,7 @@ from .parallel import all_sum
 
 __all__ = ["Estimator", "Model", "Rows"]
 
-CACHED, MOVED = 2**21, 2**24  # entries worked on at a time: what a CPU's cache holds; what is worth moving to a GPU
+CACHED, MOVED = 2**22, 2**24  # entries worked on at a time: what a CPU's cache holds; what is worth moving to a GPU
 
 REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
     ("sample(s)", "pass at least one row"),

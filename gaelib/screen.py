@@ -91,7 +91,7 @@ class Screen:
 
 def worth_it(joint):
     """Whether screening points is faster than the full table: for many points with many columns."""
-    return min(joint.means.shape) >= 64
+    return min(joint.means.shape) >= 64 and joint.means.numel() >= 2**15
 
 
 class Screened(Exact):

@@ -118,7 +118,7 @@ def test_unknown_batches_get_the_full_table(full):
 
 
 def test_k_means_with_it_is_k_means_without(full):
-    X, _ = clouds(K=70)
+    X, _ = clouds(K=70, D=480)
     start = X[:70].clone()
     ours = KMeans(70, init=start, tol=0).fit(X.numpy())
     assert not full
@@ -138,14 +138,14 @@ def test_starts_share_it(monkeypatch):
             super().__init__(*args)
 
     monkeypatch.setattr("gaelib.models.kmeans.Screened", Counted)
-    X, _ = clouds(1000, K=70)
-    KMeans(64, n_init=3, max_iter=3, tol=1, random_state=0).fit(X.numpy())
+    X, _ = clouds(1000, K=70, D=480)
+    KMeans(70, n_init=3, max_iter=3, tol=1, random_state=0).fit(X.numpy())
     assert len(built) == 1
 
 
-@pytest.mark.parametrize("K, D, expected", [(63, 96, False), (64, 96, True), (80, 63, False), (64, 64, True)])
+@pytest.mark.parametrize("K, D, expected", [(63, 600, False), (64, 512, True), (64, 511, False), (600, 63, False)])
 def test_is_for_many_points_with_many_columns(K, D, expected, full):
-    X, _ = clouds(300, D=D, K=K)
+    X, _ = clouds(max(300, K), D=D, K=K)
     KMeans(K, init=X[:K], max_iter=2, tol=1).fit(X.numpy())
     assert screen.worth_it(Flats(X[:K])) == expected == (not full)
 

@@ -79,7 +79,13 @@ class KMeans(ClusterMixin, Codebook):
     -----
     Differs from scikit-learn's: `transform` gives the one-hot code, not distances; `score` is in nats per
     sample, not minus the inertia; ``tol`` is relative to the objective; a centre left without samples
-    restarts beside the one with the largest error.  Ledger E1, E2; Lloyd (1982), Arthur and Vassilvitskii (2007).
+    restarts beside the one with the largest error.
+
+    Rows that lie in a computer's memory are screened during `fit` when there are at least 64 centres, 64
+    columns and 2**15 entries in all centres together: the same labels from a few of the distances, for at most
+    50 numbers more a row (`gaelib.screen`).
+
+    Ledger E1, E2; Lloyd (1982), Arthur and Vassilvitskii (2007).
 
     Examples
     --------
