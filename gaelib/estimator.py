@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from .core import Exact, alternate, ascend, objective
+from .eigen import sum_rows
 from .parallel import all_sum
 
 __all__ = ["Estimator", "Model", "Rows"]
@@ -97,9 +98,11 @@ class Rows:
             raise with_remedy(error) from None
         step = max(1, CACHED // X.shape[1])
         for start in () if self.holes else range(0, len(X), step):
-            part = view(X[start : start + step])
-            if part.sum().isfinite():  # most often; a sum can also overflow
-                continue
+            part = X[start : start + step]
+            with np.errstate(over="ignore", invalid="ignore"):
+                if torch.as_tensor(sum_rows(part)).isfinite().all():  # most often; a sum can also overflow
+                    continue
+            part = view(part)
             bad = (~part.isfinite()).nonzero()
             if len(bad):
                 row, column = bad[0].tolist()
@@ -280,11 +283,12 @@ class Model(BaseEstimator):
                 history.append(value)
                 bar.update()
 
-            alternate(joint, *self._reading(joint, data), self.max_iter, self.tol, all_sum, on_step)
+            joint, batches = self._reading(joint, data)
+            alternate(joint, batches, self.infer, self.max_iter, self.tol, all_sum, on_step)
 
     def _reading(self, joint, data):
-        """The batches of a fit and who answers the max on them."""
-        return data, self.infer
+        """The joint as a fit reads it, and the batches."""
+        return joint, data
 
     def _ascend(self, f, params, history):
         """Climb f by L-BFGS until a step of it raises f by no more than ``tol``."""

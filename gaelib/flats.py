@@ -248,9 +248,13 @@ class Flats(Joint):
                 sums["n"][c], sums["x"][c], sums["u"][c] = len(i), rows.sum(0), code.sum(0)
                 sums["xu"][c] = rows.T @ code
                 sums["error"][c] = (rows - self.means[c] - code @ self.bases[c].T).square().sum()
+        return self._with_objective(sums, x)
+
+    def _with_objective(self, sums, x):
+        """The sums and the log joint's, which follows from the squared error."""
         constant = math.log(len(self.means)) + 0.5 * x.shape[1] * math.log(2 * math.pi * self.variance)
-        sums["objective"] = -sums["error"].double().sum() / (2 * self.variance) - len(x) * constant
-        return sums
+        objective = -sums["error"].double().sum() / (2 * self.variance) - len(x) * constant
+        return sums | {"objective": objective}
 
     @torch.no_grad()
     def update(self, sums):

@@ -12,14 +12,15 @@ x_rest = x - G G^T x, tell them apart (Cauchy and Schwarz; Bottesch, Bühler and
 """
 
 import warnings
+from itertools import repeat
 
 import numpy as np
 import torch
 
-from .core import Exact
-from .flats import ROWS, projector
+from .flats import Flats, projector
 
 AXES = 48  # columns of G for points, at most
+ROWS = 2048  # screened at a time: their bounds stay in the CPU's cache
 
 
 class Screen:
@@ -89,92 +90,158 @@ class Screen:
         return k, u
 
 
-def worth_it(joint):
-    """Whether screening points is faster than the full table: for many points with many columns."""
-    return min(joint.means.shape) >= 64 and joint.means.numel() >= 2**15
+def worth_it(means):
+    """Whether screening points (K, D) is faster than the full table: for many points with many columns."""
+    return min(means.shape) >= 64 and means.numel() >= 2**15
 
 
-class Screened(Exact):
-    """`Exact` for the points of a `Flats` (p = 0), faster on batches that come again; for the CPU.
+class Batch:
+    """What is remembered of a batch: each row's size and code, and from its last visit its point and square."""
+
+    def __init__(self, x, sizes, codes):
+        self.x, self.sizes, self.codes = x, sizes, codes
+        self.forget()
+
+    def forget(self):
+        self.k = self.squares = self.counted = self.sums = None
+
+
+class Screened(Flats):
+    """The points of a `Flats` (p = 0), faster on batches that come again; for the CPU.
+
+    It is the same joint: ``update`` moves the means of both.  Known batches are screened for the nearest points,
+    and their sums take in and give back only the rows that changed sides.
 
     Parameters
     ----------
     joint : Flats
         Its means as they are now give the axes G; they may move afterwards.
     batches : iterable of tensors (n_b, D)
-        The very tensors that will be asked about: kept of each row are its shadow and two lengths, ``AXES + 2`` numbers at most.
+        The very tensors that will be asked about.  Kept of each row are its shadow, the length of what that misses,
+        its size, its point and its square, ``AXES + 5`` numbers at most; of each batch, the sums of its rows.
 
     Examples
     --------
-    >>> from gaelib.flats import Flats
     >>> x = torch.randn(500, 200, generator=torch.Generator().manual_seed(0))
     >>> joint = Flats(x[:150])
-    >>> code, _ = Screened(joint, [x])(joint, x)
-    >>> bool((code == joint.argmax(x)).all())
+    >>> bool((Screened(joint, [x]).argmax(x) == joint.argmax(x)).all())
     True
     """
 
     def __init__(self, joint, batches):
+        super().__init__(joint.means, variance=joint.variance)
         self.middle = joint.means.mean(0)
-        some = joint.means[:: -(-len(joint.means) // 512)] - self.middle
-        axes = torch.linalg.svd(some.double(), full_matrices=False).Vh[: min(AXES, len(joint.means) // 4)]
-        self.axes = axes.T.to(some).contiguous()
-        self.rounding = 4 * len(self.middle) * torch.finfo(some.dtype).eps  # of a product, relative; never less
-        self.means = self.points = None
-        self.kept = {id(x): (x, *self._shorten(x)) for x in batches}
+        self.axes = self._leading(batches, min(AXES, len(joint.means) // 4))
+        self.rounding = 4 * len(self.middle) * torch.finfo(self.middle.dtype).eps  # of a product, relative; never less
+        self.kept = {id(x): Batch(x, *self._shorten(x)) for x in batches}
+        # Rows are moved to the middle before a product only if they are so far away that it would cost digits.
+        away, spread = self.middle.square().sum(), sum(b.sizes.mean() for b in self.kept.values()) / len(self.kept)
+        self.far = not bool(away <= 16 * spread)
+        self.away = torch.zeros_like(away) if self.far else away
+        self.follow(joint)
+
+    def _leading(self, batches, q):
+        """About the leading principal axes of the rows (D, q): three steps of subspace iteration on some of them."""
+        step = max(1, sum(map(len, batches)) // 2048)
+        rows = torch.cat([x[::step] for x in batches]) - self.middle
+        axes = rows[:q].T
+        for _ in range(3):
+            axes = torch.linalg.qr(rows.T @ (rows @ axes)).Q
+        return axes.contiguous()
+
+    def follow(self, joint):
+        """Share the means of this joint from now on."""
+        self.means, self.seed, self.seen = joint.means, joint.seed, None
+        for batch in self.kept.values():
+            batch.forget()
+        return self
 
     def _shorten(self, x):
-        """Shadows with the length of what they miss (n, q + 1), and squares (n,), of rows seen from the middle."""
-        codes, sizes = [], []
+        """Squares (n,) of rows seen from the middle; and shadows with the length of what they miss (n, q + 1)."""
+        sizes, codes = [], []
         for part in x.split(ROWS):
             part = part - self.middle
-            inside, size = part @ self.axes, torch.linalg.vecdot(part, part)
+            inside, size = part @ self.axes, torch.linalg.vector_norm(part, dim=1).square()
             rest = (size - inside.square().sum(1)).clamp_(min=0) + self.rounding * size  # rounded up: still a bound
             codes.append(torch.cat([inside, rest.sqrt_()[:, None]], 1))
             sizes.append(size)
-        return torch.cat(codes), torch.cat(sizes)
+        return torch.cat(sizes), torch.cat(codes)
 
-    def __call__(self, joint, x):
-        kept = self.kept.get(id(x))
-        if kept is None:
-            return super().__call__(joint, x)
-        if self.means is None or not torch.equal(self.means, joint.means):  # once per pass
-            codes, sizes = self._shorten(joint.means)
-            self.means, self.points = joint.means.clone(), ((joint.means - self.middle).T, codes.T * -2, sizes)
-        found = []
-        for rows in zip(*(part.split(ROWS) for part in kept)):
-            found.append(self._screen(*rows, *self.points))
-            if found[-1] is None:  # too little is ruled out here
-                del self.kept[id(x)]
-                return super().__call__(joint, x)
-        return torch.cat(found), x.new_zeros(len(x))
+    def _look(self):
+        """What depends on the means alone, once per pass."""
+        if self.seen is not None and torch.equal(self.seen, self.means):
+            return
+        self.point_sizes, codes = self._shorten(self.means)
+        self.seen, self.points = self.means.clone(), (self.means - self.middle).T
+        self.point_codes = codes.T * -2
+        # |x - mu|^2 without what is the same for all mu, of x seen from the middle or from the origin
+        self.constants = self.point_sizes if self.far else self.point_sizes + 2 * self.middle @ self.points
 
-    def _screen(self, x, codes, sizes, points, point_codes, point_sizes):
-        """The nearest point of each row (n,), or None if more than an eighth of all pairs pass."""
-        x, n, K = x - self.middle, len(x), points.shape[1]
-        bounds = torch.addmm(point_sizes, codes, point_codes)  # all squares here leave out the row's own
-        guess = torch.from_numpy(bounds.numpy().argmin(1))  # NumPy's argmin and nonzero use vectors
-        best = self._squares(x, points, torch.arange(n + 1), guess, point_sizes)
-        limits = best + self.rounding * (sizes + point_sizes.max())
+    def argmax(self, x):
+        """The nearest point of each row, k (n,), the first of equals."""
+        batch = self.kept.get(id(x))
+        if batch is None:
+            return super().argmax(x)
+        self._look()
+        found, guesses = [], repeat(None) if batch.k is None else batch.k.split(ROWS)
+        with warnings.catch_warnings():  # torch calls its CSR tensors a beta; these live for one call
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            for part in zip(*(rows.split(ROWS) for rows in (x, batch.codes, batch.sizes)), guesses):
+                found.append(self._screen(*part))
+                if found[-1] is None:  # too little is ruled out here
+                    del self.kept[id(x)]
+                    return super().argmax(x)
+        batch.k, batch.squares = (torch.cat(parts) for parts in zip(*found))
+        batch.squares += batch.sizes
+        return batch.k
+
+    def _screen(self, x, codes, sizes, guess):
+        """The nearest point of each row and its square, both (n,), or None if more than an eighth of all pairs pass."""
+        x, n, K = x - self.middle if self.far else x, len(x), len(self.means)
+        bounds = torch.addmm(self.point_sizes, codes, self.point_codes)  # all squares here leave out the row's own
+        if guess is None:
+            guess = torch.from_numpy(bounds.numpy().argmin(1))  # NumPy's argmin and nonzero use vectors
+        best = self._squares(x, torch.arange(n + 1), guess)
+        limits = best + self.rounding * (sizes + (self.point_sizes.max() + self.away))
         bounds.scatter_(1, guess[:, None], torch.inf)
         passed = torch.from_numpy(np.flatnonzero((bounds <= limits[:, None]).numpy()))
-        if len(passed) > n * K // 8 or not limits.isfinite().all():
+        if len(passed) > n * K // 8 or not limits.sum().isfinite():
             return None
         rows = passed // K
         columns = passed - rows * K
-        squares = self._squares(x, points, torch.searchsorted(rows, torch.arange(n + 1)), columns, point_sizes)
+        squares = self._squares(x, torch.searchsorted(rows, torch.arange(n + 1)), columns)
+        better = (squares <= best[rows]).nonzero()[:, 0]
+        rows, columns, squares = rows[better], columns[better], squares[better]
         least = best.scatter_reduce(0, rows, squares, "amin")
         hits = squares == least[rows]
         first = torch.where(best == least, guess, K)  # of equals the first, as in the full table
-        return first.scatter_reduce_(0, rows[hits], columns[hits], "amin")
+        return first.scatter_reduce_(0, rows[hits], columns[hits], "amin"), least
 
-    @staticmethod
-    def _squares(x, points, starts, columns, point_sizes):
-        """``|mu|^2 - 2 x mu`` for chosen pairs only: row i with ``columns[starts[i]:starts[i + 1]]``."""
-        shape = len(x), len(point_sizes)
-        with warnings.catch_warnings():  # torch calls its CSR tensors a beta; these live for one call
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-            pairs = torch.sparse_csr_tensor(
-                starts, columns, point_sizes[columns], shape, check_invariants=False
-            )
-        return torch.sparse.sampled_addmm(pairs, x, points, alpha=-2).values()
+    def _squares(self, x, starts, columns):
+        """For chosen pairs only: row i with ``columns[starts[i]:starts[i + 1]]``."""
+        pairs = torch.sparse_csr_tensor(
+            starts, columns, self.constants[columns], (len(x), len(self.means)), check_invariants=False
+        )
+        return torch.sparse.sampled_addmm(pairs, x, self.points, alpha=-2).values()
+
+    def stats(self, x, z):
+        """As of `Flats`; of a known batch, at the codes just found, without reading the rows that stayed."""
+        batch = self.kept.get(id(x))
+        if batch is None or z is not batch.k or not torch.equal(self.seen, self.means):
+            return super().stats(x, z)
+        change = torch.zeros_like(self.means)
+        if batch.counted is None:
+            batch.sums = torch.zeros_like(change, dtype=torch.float64)
+            for k, rows in zip(z.split(ROWS), x.split(ROWS)):
+                change.index_add_(0, k, rows)
+        else:
+            for i in (z != batch.counted).nonzero()[:, 0].split(ROWS):
+                rows = x[i]
+                change.index_add_(0, z[i], rows).index_add_(0, batch.counted[i], rows, alpha=-1)
+        batch.sums, batch.counted = batch.sums + change, z
+        blurred = (64 * batch.squares < batch.sizes + self.away).nonzero()[:, 0]  # a difference of large numbers
+        for i in blurred.split(ROWS):
+            batch.squares[i] = torch.linalg.vector_norm(x[i] - self.means[z[i]], dim=1).square()
+        K = len(self.means)
+        error = torch.bincount(z, batch.squares.double(), K)
+        return self._with_objective({"n": torch.bincount(z, minlength=K), "x": batch.sums, "error": error}, x)

@@ -83,7 +83,7 @@ class KMeans(ClusterMixin, Codebook):
 
     Rows that lie in a computer's memory are screened during `fit` when there are at least 64 centres, 64
     columns and 2**15 entries in all centres together: the same labels from a few of the distances, for at most
-    50 numbers more a row (`gaelib.screen`).
+    55 numbers more a row (`gaelib.screen`).
 
     Ledger E1, E2; Lloyd (1982), Arthur and Vassilvitskii (2007).
 
@@ -151,21 +151,21 @@ class KMeans(ClusterMixin, Codebook):
 
     def _reading(self, joint, data):
         if data.views is None or joint.bases.shape[2]:
-            return data, self.infer
-        if not worth_it(joint):
-            return data.views, self.infer
+            return joint, data
+        if not worth_it(joint.means):
+            return joint, data.views
         if not hasattr(data, "screened"):  # one for all starts
             data.screened = Screened(joint, data.views)
-        return data.views, data.screened
+        return (data.screened if data.screened.means is joint.means else data.screened.follow(joint)), data.views
 
     def _finish(self, data):
         labels, error = [], torch.zeros((), dtype=torch.float64)
-        batches, infer = self._reading(self.joint_, data)
+        joint, batches = self._reading(self.joint_, data)
         with torch.no_grad():
             for x in batches:
-                z, _ = infer(self.joint_, x)
+                z, _ = self.infer(joint, x)
                 labels.append(z if torch.is_tensor(z) else z[0])
-                error += self.joint_.stats(x, z)["error"].sum().to("cpu", torch.float64)
+                error += joint.stats(x, z)["error"].sum().to("cpu", torch.float64)
         self.cluster_centers_ = data.like(self.joint_.means)
         self.labels_ = data.like(torch.cat(labels))
         self.inertia_ = float(all_sum({"error": error})["error"])

@@ -121,7 +121,7 @@ class LGAE(LinearCode):
     def _solve(self, joint, data, history):
         """The closed form; what the flat does not catch is the objective."""
         solve = by_eigenvectors if self.solver == "eigh" else by_singular_vectors
-        mean, axes, variance, left = solve(data, self.n_components)
+        mean, axes, variance, left = solve(data.views or data, self.n_components)
         joint.means.copy_(mean[None])
         joint.bases.copy_(upright(axes)[None])
         history.append(-left - 0.5 * data.width * math.log(math.pi))
