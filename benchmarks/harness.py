@@ -5,10 +5,12 @@ import json
 import os
 import platform
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 import torch
+from threadpoolctl import threadpool_limits
 
 PACKAGE = Path(__file__).parents[1] / "gaelib"
 
@@ -37,6 +39,23 @@ def source_hash():
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def thread_counts():
+    """One thread, and all."""
+    return sorted({1, torch.get_num_threads()})
+
+
+@contextmanager
+def limited(threads):
+    """All libraries on so many threads."""
+    every = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        torch.set_num_threads(every)
 
 
 def race(contestants, repeats):

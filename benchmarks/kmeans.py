@@ -4,17 +4,21 @@ import warnings
 
 import faiss
 import numpy as np
-import torch
 from sklearn.cluster import KMeans as Reference
-from threadpoolctl import threadpool_limits
 
 from gaelib import KMeans, data
 
-from .harness import race, round_to
+from .harness import limited, race, round_to, thread_counts
+
+
+def same_labels(X, K, options):
+    """The part of the rows on which the two agree."""
+    found = [model(K, **options).fit(X).labels_ for model in (KMeans, Reference)]
+    return round_to((found[0] == found[1]).mean(), 6)
 
 
 def row(name, X, K, passes, repeats):
-    """Seconds and ratios for one number of clusters."""
+    """Seconds and ratios for one number of clusters, in float32; and whether the labels agree, in float64 too."""
     start = X[np.random.default_rng(0).choice(len(X), K, replace=False)]
     options = {"init": start, "n_init": 1, "max_iter": passes, "tol": 0}
 
@@ -32,10 +36,9 @@ def row(name, X, K, passes, repeats):
     }
     errors = [float(run()) for run in contestants.values()]
     assert max(errors) / min(errors) < 1.02, f"the contestants do not solve the same problem: {errors}"
-    found = [model(K, **options).fit(X) for model in (KMeans, Reference)]
-    setting = {"data": name, "n": len(X), "D": X.shape[1], "K": K, "passes": found[0].n_iter_}
-    setting["threads"] = torch.get_num_threads()
-    setting["same labels"] = round_to((found[0].labels_ == found[1].labels_).mean(), 6)
+    setting = {"data": name, "n": len(X), "D": X.shape[1], "K": K, "passes": KMeans(K, **options).fit(X).n_iter_}
+    double = options | {"init": start.astype(float)}
+    setting |= {"same labels": same_labels(X, K, options), "in float64": same_labels(X.astype(float), K, double)}
     return setting | race(contestants, repeats)
 
 
@@ -49,13 +52,12 @@ def rows(repeats):
 
 
 def measure(repeats):
-    """In float32, on one thread and on all."""
-    table, every = [], torch.get_num_threads()
+    """On one thread and on all."""
+    table = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # too few passes to converge: that is not what is measured
-        for threads in sorted({1, every}):
-            torch.set_num_threads(threads)
+        for threads in thread_counts():
             faiss.omp_set_num_threads(threads)
-            with threadpool_limits(threads):
-                table += rows(repeats)
+            with limited(threads):
+                table += [each | {"threads": threads} for each in rows(repeats)]
     return {"rows": table}

@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from gaelib import LGAE, data
 
-from .harness import race, round_to
+from .harness import limited, race, round_to, thread_counts
 
 SETS = {"MNIST": data.mnist, "Fashion-MNIST": data.fashion_mnist}
 DIMENSIONS = (9, 19, 29, 39)
@@ -54,10 +54,14 @@ def neighbours():
 
 
 def seconds(repeats):
-    """LGAE(20) and PCA(20) on Fashion-MNIST's 60,000 images, float32."""
-    X = data.fashion_mnist()[0]
+    """LGAE(20) and PCA(20) on Fashion-MNIST's 60,000 images, float32, on one thread and on all."""
+    X, table = data.fashion_mnist()[0], []
     contestants = {"gaelib": lambda: LGAE(20).fit(X), "scikit-learn": lambda: PCA(20).fit(X)}
-    return [{"data": "Fashion-MNIST", "n": len(X), "D": X.shape[1], "p": 20, **race(contestants, repeats)}]
+    for threads in thread_counts():
+        setting = {"data": "Fashion-MNIST", "n": len(X), "D": X.shape[1], "p": 20, "threads": threads}
+        with limited(threads):
+            table.append(setting | race(contestants, 2 * repeats))
+    return table
 
 
 def measure(repeats):

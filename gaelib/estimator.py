@@ -37,7 +37,7 @@ REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always 
 def with_remedy(error):
     """scikit-learn's refusal, with what to do instead."""
     remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
-    return type(error)(f"{error}" + (f": {remedy}" if remedy else ""))
+    return type(error)(f"{error}".rstrip(".") + (f": {remedy}" if remedy else ""))
 
 
 def is_batches(X):
@@ -109,6 +109,7 @@ class Rows:
                 raise ValueError(
                     f"Input X contains NaN or infinity: {name} found the first of them at row {start + row}, column "
                     f"{column} (value {float(part[row, column])}): drop or fill those entries, for example with SimpleImputer"
+                    + " or, once fitted, by impute" * hasattr(self.estimator, "impute")
                 )
         return X
 
@@ -345,7 +346,11 @@ class Model(BaseEstimator):
         return float(sums["total"] / sums["n"])
 
     def score_samples(self, X):
-        """The objective of each sample, ``max_z log q_w(z) + log q_r(x|z)``: (n, D) -> (n,), nats."""
+        """The objective of each sample: (n, D) -> (n,), nats.
+
+        It is ``max_z log q_w(z) + log q_r(x|z)``; at temperature 1 (`PPCA`, `MPPCA`, `GaussianMixture`) the log
+        evidence, ``log sum_z q_w(z) q_r(x|z)``.
+        """
         return self._open(X).map(lambda x: objective(self.joint_, x, self.infer))
 
     def score(self, X, y=None):

@@ -95,7 +95,7 @@ def worth_it(means):
     return min(means.shape) >= 64 and means.numel() >= 2**15
 
 
-class Batch:
+class _Batch:
     """What is remembered of a batch: each row's size and code, and from its last visit its point and square."""
 
     def __init__(self, x, sizes, codes):
@@ -133,7 +133,7 @@ class Screened(Flats):
         self.middle = joint.means.mean(0)
         self.axes = self._leading(batches, min(AXES, len(joint.means) // 4))
         self.rounding = 4 * len(self.middle) * torch.finfo(self.middle.dtype).eps  # of a product, relative; never less
-        self.kept = {id(x): Batch(x, *self._shorten(x)) for x in batches}
+        self.kept = {id(x): _Batch(x, *self._shorten(x)) for x in batches}
         # Rows are moved to the middle before a product only if they are so far away that it would cost digits.
         away, spread = self.middle.square().sum(), sum(b.sizes.mean() for b in self.kept.values()) / len(self.kept)
         self.far = not bool(away <= 16 * spread)

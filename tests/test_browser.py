@@ -224,6 +224,32 @@ def test_the_theme_still_works(open_page):
     assert phone.locator(".sidebar-primary-items__start, dialog[open] nav").first.is_visible()
 
 
+def test_a_badge_lands_on_its_row(open_page):
+    """On a phone, where the formulas above the row take the most room."""
+    for name in ("ledger-e1", "ledger-r3"):
+        page = open_page(f"ledger.html#{name}", PHONE)
+        page.wait_for_timeout(300)
+        assert 0 <= page.evaluate("name => document.getElementById(name).getBoundingClientRect().top", name) <= 200, name
+
+
+def test_the_drawer_closes_behind_its_link(open_page):
+    page = open_page("cases/discrete-codes.html", PHONE)
+    page.locator("button.secondary-toggle").click()
+    link = page.locator("dialog[open] a[href^='#']").nth(3)
+    target = link.get_attribute("href")
+    link.click()
+    page.wait_for_timeout(300)
+    assert page.locator("dialog[open]").count() == 0 and page.url.endswith(target)
+    assert -20 <= page.evaluate("id => document.getElementById(id).getBoundingClientRect().top", target[1:]) <= 300
+
+
+def test_the_magnifier_is_beside_the_words(open_page):
+    page = open_page("search.html?q=centroid", PHONE)
+    sign, field = (page.locator(f"main form.bd-search {part}").bounding_box() for part in ("i, svg", "input"))
+    inset = page.evaluate("parseFloat(getComputedStyle(document.querySelector('main form.bd-search input')).paddingInlineStart)")
+    assert sign["x"] + sign["width"] <= field["x"] + inset
+
+
 @pytest.mark.parametrize("path", CHAPTERS[-2:])
 def test_a_link_lands_on_its_equation(open_page, path):
     """Formulas grow while they are set; the place that was asked for stays in view."""

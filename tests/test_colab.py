@@ -94,7 +94,7 @@ ROLES = {
     "cite:p": ("{cite:p}`rijn`", f"([van Rijn et al., 1642]({URL}references.html#id7))"),
     "cite:t": ("{cite:t}`rijn`", f"[van Rijn et al. (1642)]({URL}references.html#id7)"),
     "chapter": ("{chapter}`This <idea/b>`, {chapter}`that <idea/c>`", f"[This]({URL}idea/b.html), that (planned)"),
-    "ledger": ("{ledger}`E1`", f"[E1]({URL}ledger.html#ledger-e1)"),
+    "ledger": ("{ledger}`E1`", f"[E1 ✓]({URL}ledger.html#ledger-e1)"),
 }
 DIRECTIVES = {
     "math": ("```{math}\n:label: eq-a\na = b\n```", r"$$ a = b \tag{7} $$"),

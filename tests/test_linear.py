@@ -7,6 +7,7 @@ import pytest
 import torch
 from gaelib import LGAE, PPCA, data
 from gaelib.core import Soft, objective
+from gaelib.eigen import moments
 from gaelib.models.ppca import LinearGaussian
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
@@ -178,3 +179,39 @@ def test_fashion_mnist_figures(real_data):
                 np.pi
             )  # the score is minus the squared error, plus constants
             assert abs(error - figure) < 0.01
+
+
+class Counted(list):
+    """Batches that count how often they are read."""
+
+    readings = 0
+
+    def __iter__(self):
+        self.readings += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("dtype, relative", [(torch.float32, 2e-6), (torch.float64, 1e-14)], ids=str)
+@pytest.mark.parametrize("shift, readings", [(0.0, 1), (2.0, 1), (30.0, 2), (3e3, 2)])
+def test_moments_are_read_once_near_the_origin(dtype, relative, shift, readings):
+    """And twice far from it, where sums about the origin would lose the digits that the distance has."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3000, 5, generator=generator, dtype=torch.float64) * torch.arange(1.0, 6.0) + shift
+    x = x.to(dtype)
+    batches = Counted(x.split(700))
+    n, mean, covariance = moments(batches)
+    expected = np.cov(x.double().numpy().T, bias=True)
+    assert n == 3000 and batches.readings == readings
+    assert (mean - x.double().mean(0)).abs().max() <= relative * (1 + shift)
+    assert np.abs(covariance.numpy() - expected).max() <= relative * (1 + shift / 10) * expected.max()
+
+
+def test_moments_of_a_constant_column_and_of_batches_apart():
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 0] = 7.3
+    x[:10, 1] += 1e6  # the first batch is like no other
+    batches = Counted([x[:10], x[10:]])
+    _, mean, covariance = moments(batches)
+    assert batches.readings == 2 and covariance[0].abs().max() < 1e-9 * 7.3 * covariance[1, 1].sqrt()
+    assert covariance[0, 0].abs() < 1e-25 and mean[0] == pytest.approx(7.3, abs=1e-14)
+    assert np.allclose(covariance, np.cov(x.numpy().T, bias=True), rtol=1e-12, atol=1e-6)

@@ -19,6 +19,15 @@ def test_the_code_in_the_readme_runs(capsys):
     assert scope["history"] == sorted(scope["history"])
 
 
+def test_the_code_for_own_data_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "book/practice/choosing.md").read_text(), re.S)
+    scope = {}
+    exec(code, scope)
+    assert scope["search"].best_params_ == {"gaussianmixture__n_clusters": 3}  # three growers
+    assert (scope["again"] == scope["groups"]).all() and (tmp_path / "groups.joblib").exists()
+
+
 def test_environment_yml_is_in_step():
     (pip,) = [
         part["pip"]

@@ -17,6 +17,7 @@ import nbformat
 from docutils.nodes import make_id
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+import bookext  # noqa: E402
 from tools import nb as book  # noqa: E402
 
 ENVIRONMENT = book.ROOT / "_build" / ".doctrees" / "environment.pickle"
@@ -208,7 +209,8 @@ class Lower:
 
     def ledger(self, target, words):
         docname, anchor, _ = self.site.label(f"ledger-{target}")
-        return f"[{target}]({self.site.page(docname, anchor)})"
+        rows = {row["id"]: row for row in bookext.load(book.ROOT / "book" / "ledger.yml")["rows"]}
+        return f"[{target} {bookext.VERDICTS[rows[target]['verdict']]}]({self.site.page(docname, anchor)})"
 
     # --- directives: (argument, options, body) -> Markdown ---
 

@@ -27,6 +27,14 @@
     // A list of entries whose role is no list item.
     each(".citation-list, .citation-list > .citation", (e) => e.removeAttribute("role"));
   });
-  addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(scrollers));
+  // Formulas take their room late and push down what a link led to: go there again, unless the reader has moved on.
+  let moved = false;
+  for (const touch of ["wheel", "touchmove", "pointerdown", "keydown"]) addEventListener(touch, () => (moved = true), { passive: true });
+  const arrive = () => moved || document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+
+  // A link to a place on this page leads there and closes the drawer that it stood in.
+  addEventListener("click", (event) => event.target.closest?.("dialog a[href^='#']")?.closest("dialog").close());
+
+  addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(scrollers).then(arrive));
   addEventListener("resize", scrollers);
 })();

@@ -365,7 +365,10 @@ class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
         return self._decode(Z, self._n_features_out, lambda codes: codes @ self.joint_.decoder())
 
     def impute(self, X):
-        """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D)."""
+        """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D).
+
+        `fit` itself needs complete rows.
+        """
         return self._open(X, holes=True).map(self.joint_.fill)
 
     def sample(self, n_samples=1, random_state=None):
@@ -436,7 +439,7 @@ class GaussianMixture(MPPCA):
 
 
 def column_variance(data):
-    """The mean variance of a column, over all batches and processes; two passes, like `eigen.moments`."""
+    """The mean variance of a column, over all batches and processes; two passes."""
     n = torch.tensor(float(len(data)), dtype=torch.float64)
     sums = all_sum({"n": n, "x": sum(x.sum(0).to("cpu", torch.float64) for x in data)})
     mean = sums["x"] / sums["n"]

@@ -220,7 +220,10 @@ class PPCA(LinearCode):
         return x if torch.is_tensor(self.mean_) else x.cpu().numpy()
 
     def impute(self, X):
-        """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D)."""
+        """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D).
+
+        `fit` itself needs complete rows.
+        """
         return self._open(X, holes=True).map(self._fill)
 
     def _fill(self, x):
