@@ -3,13 +3,12 @@ two strangers that learned from the other half of the data."""
 
 import numpy as np
 import torch
+from gaelib import PPCA, activate, data
+from gaelib.pictures import Fourier, Pixels
+from gaelib.pictures.targets import log_probability, logit
 from sklearn.svm import SVC
 from torch import nn
 from torch.nn.functional import cross_entropy
-
-from gaelib import PPCA, activate, data
-from gaelib.pictures import Fourier, Pixels
-from gaelib.terms import log_probability, logit
 
 from .harness import round_to
 
@@ -61,7 +60,13 @@ class Judges:
             p = by(images).log_softmax(1)[torch.arange(100), CLASS].exp()
         one, other = self.agree(images)
         apart = np.mean([torch.pdist(part).mean() for part in images.flatten(1).split(10)])
-        found = {"p": p.mean(), "least p": p.min(), "network": one.mean(), "machine": other.mean(), "both": (one & other).mean()}
+        found = {
+            "p": p.mean(),
+            "least p": p.min(),
+            "network": one.mean(),
+            "machine": other.mean(),
+            "both": (one & other).mean(),
+        }
         found |= {"distance": nearest(images.flatten(1).numpy(), self.X).mean() / self.usual, "apart": apart}
         return {name: round_to(float(value)) for name, value in found.items()}
 
@@ -114,6 +119,7 @@ def spectra():
     asked = network(X[:HALF], y[:HALF], 16, seed=0)
     table.append({"pictures": "real", "power": power(torch.tensor(X[:1000]).view(-1, *SHAPE))})
     for name, kind in (("pixels", Pixels), ("waves", Fourier)):
+
         def up(steps, lr):
             grey = kind(SHAPE, start=0.5, spread=0.0)
             return activate(asked, logit(range(10)), parametrisation=grey, n=10, steps=steps, lr=lr)

@@ -12,12 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skimage import data as pictures
-from skimage import transform
-from torch import nn
-
 from gaelib import data
-from gaelib.models.image_prior import (
+from gaelib.pictures.image_prior import (
     NETWORKS,
     Downsample,
     Hourglass,
@@ -26,6 +22,9 @@ from gaelib.models.image_prior import (
     deep_image_prior,
     psnr,
 )
+from skimage import data as pictures
+from skimage import transform
+from torch import nn
 
 from .harness import PACKAGE, race, round_to, source_hash, store
 

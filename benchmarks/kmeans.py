@@ -4,9 +4,8 @@ import warnings
 
 import faiss
 import numpy as np
-from sklearn.cluster import KMeans as Reference
-
 from gaelib import KMeans, data
+from sklearn.cluster import KMeans as Reference
 
 from .harness import limited, race, round_to, thread_counts
 
@@ -23,9 +22,7 @@ def row(name, X, K, passes, repeats):
     options = {"init": start, "n_init": 1, "max_iter": passes, "tol": 0}
 
     def peer():
-        model = faiss.Kmeans(
-            X.shape[1], K, niter=passes, max_points_per_centroid=len(X), min_points_per_centroid=1
-        )
+        model = faiss.Kmeans(X.shape[1], K, niter=passes, max_points_per_centroid=len(X), min_points_per_centroid=1)
         model.train(X, init_centroids=start)
         return model.obj[-1]
 

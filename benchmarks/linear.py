@@ -3,10 +3,9 @@
 import warnings
 
 import numpy as np
+from gaelib import LGAE, data
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
-
-from gaelib import LGAE, data
 
 from .harness import limited, race, round_to, thread_counts
 
@@ -32,9 +31,7 @@ def errors():
         if pixels != "plain pixels":
             train, test = (X - X.mean(1, keepdims=True) for X in (train, test))
         model = LGAE(20).fit(train)
-        found = {
-            name: float(round(squared_error(model, X), 2)) for name, X in (("train", train), ("test", test))
-        }
+        found = {name: float(round(squared_error(model, X), 2)) for name, X in (("train", train), ("test", test))}
         table.append({"data": "Fashion-MNIST", "pixels": pixels, "p": 20} | found | author)
     return table
 

@@ -10,10 +10,9 @@ from statistics import median
 
 import numpy as np
 import torch
-
 from gaelib import LLGAE, data
 from gaelib.core import Exact, alternate
-from gaelib.flats import Flats
+from gaelib.joints.flats import Flats
 from gaelib.models.llgae import RACE
 
 from .harness import round_to
@@ -22,7 +21,10 @@ from .recipe import FORMS, images, recipe
 AUTHOR, EPOCHS = 768.06, 540  # the document author's public figure, and after how many epochs (K = 11, p = 20)
 SEEDS, STARTS, PASSES = 5, 5, 30
 PLAIN, CENTRED = "plain pixels", "each image's mean removed"  # the author's loader removes it
-BASE, GROWTH = {"n": 15000, "K": 10, "p": 20}, {"n": (7500, 15000, 30000, 60000), "K": (5, 10, 20, 40), "p": (5, 10, 20, 40)}
+BASE, GROWTH = (
+    {"n": 15000, "K": 10, "p": 20},
+    {"n": (7500, 15000, 30000, 60000), "K": (5, 10, 20, 40), "p": (5, 10, 20, 40)},
+)
 
 
 def load(pixels, train=True):
@@ -84,7 +86,12 @@ def race(repeats):
         table.append(row | {"seconds": round_to(median(ours))})
     for form in FORMS:
         epoch = recipe(images(), batches=max(6, repeats), form=form)["seconds_per_epoch"]
-        row = {"recipe": form, "seconds per epoch": round_to(epoch), "epochs": EPOCHS, "seconds": round_to(epoch * EPOCHS)}
+        row = {
+            "recipe": form,
+            "seconds per epoch": round_to(epoch),
+            "epochs": EPOCHS,
+            "seconds": round_to(epoch * EPOCHS),
+        }
         table.append(row | {"ratio": round_to(epoch * EPOCHS / table[0]["seconds"])})
     return table
 

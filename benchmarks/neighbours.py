@@ -8,9 +8,8 @@ import time
 
 import faiss
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
-
 from gaelib import Memory, data
+from sklearn.neighbors import NearestNeighbors
 
 from .harness import race, round_to
 

@@ -17,7 +17,6 @@ import time
 from statistics import median
 
 import torch
-
 from gaelib import data
 
 

@@ -1,11 +1,10 @@
 """The nearest of K flats on Fashion-MNIST: the whole search against exact screening (ledger H7)."""
 
 import torch
-
 from gaelib import data
 from gaelib.core import Exact, alternate
-from gaelib.flats import Flats, nearest
-from gaelib.screen import Screen
+from gaelib.joints.flats import Flats, nearest
+from gaelib.solvers.pruning import Screen
 
 from .harness import race, round_to
 

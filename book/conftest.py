@@ -72,10 +72,7 @@ IPyNbCell.sanitize = sanitize
 
 def pytest_terminal_summary(terminalreporter):
     reports = [
-        report
-        for group in terminalreporter.stats.values()
-        for report in group
-        if hasattr(report, "user_properties")
+        report for group in terminalreporter.stats.values() for report in group if hasattr(report, "user_properties")
     ]
     lines = [
         f"{report.nodeid}: {value}"

@@ -182,9 +182,7 @@ def _check_sum(path, raw, file):
 def _given(folder, path):
     """The file in the user's own folder, to which nothing is ever downloaded."""
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"GAELIB_DATA={folder} is no folder: name the one that holds {path}, or unset it"
-        )
+        raise FileNotFoundError(f"GAELIB_DATA={folder} is no folder: name the one that holds {path}, or unset it")
     for file in (folder / path, folder / f"{path}.gz"):
         if file.is_file():
             return file
@@ -267,7 +265,5 @@ def results(name):
     folder = resources.files("gaelib") / "results"
     stored = sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".json"))
     if name not in stored:
-        raise FileNotFoundError(
-            f"no stored result {name!r} among {stored}: run `make bench`, or pass one of them"
-        )
+        raise FileNotFoundError(f"no stored result {name!r} among {stored}: run `make bench`, or pass one of them")
     return json.loads((folder / f"{name}.json").read_text())

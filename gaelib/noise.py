@@ -37,9 +37,7 @@ def bernoulli(x, logits):
     >>> bernoulli(torch.ones(1, 2), torch.zeros(1, 2)).exp()
     tensor([0.2500])
     """
-    return (
-        -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
-    )
+    return -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
 
 def poisson(x, log_rate):

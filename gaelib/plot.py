@@ -80,9 +80,7 @@ class Canvas:
             parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{_minus(value)}</text>')
         for value in _round_numbers(*self.ylim, ticks):
             y = self.at([[self.xlim[0], value]])[0, 1]
-            parts.append(
-                f'<text x="{self.LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{_minus(value)}</text>'
-            )
+            parts.append(f'<text x="{self.LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{_minus(value)}</text>')
         middle = (self.LEFT + right) / 2
         parts.append(
             f'<text x="{middle:.1f}" y="{self.HEIGHT - 6}" text-anchor="middle">{html.escape(self.xlabel)}</text>'

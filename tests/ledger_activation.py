@@ -2,15 +2,14 @@
 
 import numpy as np
 import torch
+from gaelib import activate
+from gaelib.core import Soft
+from gaelib.joints.linear import LinearGaussian
+from gaelib.pictures import Pixels
+from gaelib.pictures.targets import Term, density, log_probability, logit
 from scipy.special import logsumexp
 from scipy.stats import norm
 from torch import nn
-
-from gaelib import activate
-from gaelib.core import Soft
-from gaelib.models.ppca import LinearGaussian
-from gaelib.pictures import Pixels
-from gaelib.terms import Term, density, log_probability, logit
 
 
 class Network(nn.Module):

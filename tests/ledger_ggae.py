@@ -4,11 +4,10 @@ from math import e, exp, log, pi, sqrt
 
 import numpy as np
 import torch
+from gaelib.models.ggae import KernelMixture
 from scipy.integrate import trapezoid
 from scipy.optimize import linprog, minimize_scalar
 from scipy.special import ndtr
-
-from gaelib.models.ggae import KernelMixture
 
 
 def normal(*shape, seed=0):

@@ -4,12 +4,11 @@ from math import log, pi
 
 import numpy as np
 import torch
+from gaelib.core import climb
+from gaelib.pictures.image_prior import Hourglass, deep_image_prior, psnr
 from scipy.stats import multivariate_normal
 from skimage import data, transform
 from torch import nn
-
-from gaelib.core import climb
-from gaelib.models.image_prior import Hourglass, deep_image_prior, psnr
 
 PICTURE = transform.resize(data.camera() / 255, (48, 48), anti_aliasing=True)
 NOISY = np.clip(PICTURE + np.random.default_rng(0).normal(0, 25 / 255, PICTURE.shape), 0, 1)
@@ -88,7 +87,11 @@ def i3():
     torch.manual_seed(0)
     dense = Dense(weights, PICTURE.shape)
     assert 0.9 < sum(weight.numel() for weight in dense.parameters()) / weights <= 1
-    runs = {"local": (np.arange(PICTURE.size), "small"), "shuffled": (order, "small"), "dense": (np.arange(PICTURE.size), dense)}
+    runs = {
+        "local": (np.arange(PICTURE.size), "small"),
+        "shuffled": (order, "small"),
+        "dense": (np.arange(PICTURE.size), dense),
+    }
     gain = {}
     for name, (index, network) in runs.items():
         clean, noisy = (part.ravel()[index].reshape(PICTURE.shape) for part in (PICTURE, NOISY))

@@ -4,15 +4,14 @@ from math import log, pi
 
 import numpy as np
 import torch
+from gaelib import LGAE, LinearRegression, LogisticRegression, data
+from gaelib.core import Exact, alternate, climb
+from gaelib.joints.flats import Flats
+from gaelib.noise import gaussian
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression as ReferenceLinear
 from sklearn.linear_model import LogisticRegression as ReferenceLogistic
-
-from gaelib import LGAE, LinearRegression, LogisticRegression, data
-from gaelib.core import Exact, alternate, climb
-from gaelib.flats import Flats
-from gaelib.noise import gaussian
 
 
 def normal(*shape, seed=0):
@@ -41,7 +40,11 @@ def g1():
 def g2():
     """The best code: the statement is a matrix that encodes x - mu, the judge least squares."""
     judge = torch.linalg.lstsq(W, (X - MU).T).solution.T
-    wrong = {"the transpose": W.T, "the wrong sign": -torch.linalg.pinv(W), "W^T W instead of its inverse": W.T @ W @ W.T}
+    wrong = {
+        "the transpose": W.T,
+        "the wrong sign": -torch.linalg.pinv(W),
+        "W^T W instead of its inverse": W.T @ W @ W.T,
+    }
     return lambda E: ((X - MU) @ E.T - judge).abs().max(), torch.linalg.pinv(W), wrong, 1e-10
 
 

@@ -5,16 +5,15 @@ from math import log2, pi, sqrt, tanh
 
 import numpy as np
 import torch
+from gaelib import data
+from gaelib.core import Exact, alternate, climb
+from gaelib.joints.flats import Flats, project
+from gaelib.models.soft_gate import SoftGate
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scipy.stats import multivariate_normal
 from torch.utils.flop_counter import FlopCounterMode
-
-from gaelib import data
-from gaelib.core import Exact, alternate, climb
-from gaelib.flats import Flats, project
-from gaelib.models.soft_gate import SoftGate
 
 
 def normal(*shape, seed=0):
@@ -58,9 +57,7 @@ def h0():
         return g @ means + u * (g @ bases)
 
     wrong = {
-        "gates in x, summed over k": lambda x, g, u, means: (
-            gates(x, means) @ means + u * (gates(x, means) @ bases)
-        ),
+        "gates in x, summed over k": lambda x, g, u, means: gates(x, means) @ means + u * (gates(x, means) @ bases),
         "as printed, without the sum": lambda x, g, u, means: (
             (gates(x, means) * g).sum(1, keepdims=True) * by_the_code(x, g, u, means)
         ),
@@ -105,10 +102,7 @@ def h2():
     judge = []
     for mu in where:
         judge.append(
-            2
-            * quad(
-                lambda x, mu=mu: np.exp(-((x - mu * tanh(2 * mu * x)) ** 2)), 0, 14, epsabs=1e-12, limit=500
-            )[0]
+            2 * quad(lambda x, mu=mu: np.exp(-((x - mu * tanh(2 * mu * x)) ** 2)), 0, 14, epsabs=1e-12, limit=500)[0]
         )
     assert np.abs(np.array(judge) - [1.9135, 3.1137, 3.8466]).max() < 5e-5  # the figures of the ledger
     many = np.linspace(-8, 8, 33)[:, None]
@@ -119,9 +113,7 @@ def h2():
 
     def residual(statement):
         integral, decode = statement
-        return max(
-            max(abs(integral(mu) - i) for mu, i in zip(where, judge)), np.abs(decode(x) - decoded).max()
-        )
+        return max(max(abs(integral(mu) - i) for mu, i in zip(where, judge)), np.abs(decode(x) - decoded).max())
 
     def integral(mu):  # of the score that the joint gives, on a grid
         joint = two_centres(mu)
@@ -163,17 +155,13 @@ def h4():
         cases.append((x, normal(2, 2, seed=seed + 10).numpy(), W, normal(6, 1, seed=seed + 30).numpy()))
     values = []
     for points, means, W, z in cases:
-        best = np.stack(
-            [((points - means[k]) ** 2).sum(1) - ((points - means[k]) @ W[k]) ** 2 for k in (0, 1)]
-        )
+        best = np.stack([((points - means[k]) ** 2).sum(1) - ((points - means[k]) @ W[k]) ** 2 for k in (0, 1)])
         printed, intended = left(points, means, W, z)
         values.append({
             "printed": printed.mean(), "l": intended.mean(), "max k, z": -best.min(0).mean(),
             "without the square": -np.sqrt(best.min(0)).mean(), "max m": top if len(points) == 6 else 0.0,
         })  # fmt: skip
-    values.append(
-        {"l": -0.25, "max k, z": -0.25, "printed": -0.25, "without the square": -0.5, "max m": 0.0}
-    )  # x = .5
+    values.append({"l": -0.25, "max k, z": -0.25, "printed": -0.25, "without the square": -0.5, "max m": 0.0})  # x = .5
 
     def residual(pairs):
         return max(0.0, *(v[low] - v[high] for low, high in pairs for v in values))
@@ -196,9 +184,7 @@ def h6():
     judge = []
     for mu, V in zip(means, W):
         step = 0.9 / float(torch.linalg.eigvalsh(V.T @ V).max())
-        judge.append(
-            climb(lambda z, mu=mu, V=V: -(x - mu - z @ V.T).square().sum(1), x.new_zeros(20, 2), 600, step)
-        )
+        judge.append(climb(lambda z, mu=mu, V=V: -(x - mu - z @ V.T).square().sum(1), x.new_zeros(20, 2), 600, step))
     judge = torch.stack([(x - mu - z @ V.T).square().sum(1) for mu, V, z in zip(means, W, judge)], 1)
     digits = torch.tensor(data.digits()[0][:200])
     plain = (digits[:, None] - digits[:3]).square().sum(2)
@@ -260,9 +246,7 @@ def h7():
 
     def residual(rule):
         return max(
-            abs(said / c - 1)
-            for case, pair in zip(cases, counted)
-            for said, c in zip(rule(*case), pair, strict=True)
+            abs(said / c - 1) for case, pair in zip(cases, counted) for said, c in zip(rule(*case), pair, strict=True)
         )
 
     def true(N, K, D, E, t):
@@ -298,16 +282,12 @@ def h8():
 
     # the same as the best u under the prior N(0, s2), found by search
     def search(off, along):
-        return -minimize_scalar(
-            lambda c: (off + (1 - c) ** 2 * along) / (2 * v) + c * c * along / (2 * s2)
-        ).fun
+        return -minimize_scalar(lambda c: (off + (1 - c) ** 2 * along) / (2 * v) + c * c * along / (2 * s2)).fun
 
     def residual(score):
         found = score(squares, along)
         relative = (found - found[:, :1]) - (judge - judge[:, :1])
-        return max(
-            np.abs(relative).max(), *(abs(score(a, b) - search(a, b)) for a, b in ((1.0, 9.0), (0.0, 400.0)))
-        )
+        return max(np.abs(relative).max(), *(abs(score(a, b) - search(a, b)) for a, b in ((1.0, 9.0), (0.0, 400.0))))
 
     wrong = {
         "flats have no ends": lambda off, along: -off / (2 * v),

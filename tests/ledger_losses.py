@@ -6,13 +6,12 @@ from math import comb, log, pi
 
 import numpy as np
 import torch
-from scipy.integrate import quad
-from scipy.optimize import brentq, minimize
-from scipy.stats import multivariate_normal
-
 from gaelib import data
 from gaelib.core import climb, floor, mean, soft_floor
 from gaelib.noise import gaussian
+from scipy.integrate import quad
+from scipy.optimize import brentq, minimize
+from scipy.stats import multivariate_normal
 
 LINE = torch.tensor([0, 0.2, 0.5, 0.6, 0.9, 1.1, 1.4, 3.0], dtype=torch.float64)  # the chapter's eight points
 ERRORS = (LINE - LINE.mean()).square()  # d of a decoder that answers the mean
@@ -112,8 +111,7 @@ def d5b():
         "drawn with replacement": (
             exponential,
             lambda v, B: (
-                sum(x * ((len(v) - i) ** B - (len(v) - i - 1) ** B) for i, x in enumerate(v))
-                / Fraction(len(v) ** B)
+                sum(x * ((len(v) - i) ** B - (len(v) - i - 1) ** B) for i, x in enumerate(v)) / Fraction(len(v) ** B)
             ),
         ),
     }
@@ -223,9 +221,7 @@ def d12():
     def border(weights):
         def difference(t):
             x = torch.tensor([[t]], dtype=torch.float64)
-            scores = [
-                log(w) + float(gaussian(x, torch.full_like(x, a))) for w, a in zip(weights, (-1.0, 1.0))
-            ]
+            scores = [log(w) + float(gaussian(x, torch.full_like(x, a))) for w, a in zip(weights, (-1.0, 1.0))]
             return scores[1] - scores[0]
 
         return brentq(difference, -5, 5, xtol=1e-14)

@@ -11,11 +11,10 @@ from math import comb, exp, factorial, log, pi, prod, sqrt
 import numpy as np
 import sympy as sp
 import torch
-from scipy.integrate import quad
-from scipy.special import ndtr
-
 from gaelib.core import Joint, climb
 from gaelib.noise import gaussian
+from scipy.integrate import quad
+from scipy.special import ndtr
 
 RNG = np.random.default_rng(0)
 
@@ -86,13 +85,7 @@ def a2():
         "c is minus the entropy of the data": lambda: right * H,
         "the sign of the logarithm": lambda: 1 / right,
         "the logarithm inside the sum": lambda: Fraction(
-            exp(
-                sum(
-                    float(e) * log(q) * n
-                    for n, es, qs in zip(COUNTS, ENCODER, DECODER.T)
-                    for e, q in zip(es, qs)
-                )
-            )
+            exp(sum(float(e) * log(q) * n for n, es, qs in zip(COUNTS, ENCODER, DECODER.T) for e, q in zip(es, qs)))
         ),
         "every encoder is as good as none": lambda: raised(EVIDENCE),
     }
@@ -224,9 +217,7 @@ def b9():
     value["prior twice"] = np.log(prior @ joint) @ weights
     for n in range(1, 7):
         times = np.array([t for t in itertools.product(range(n + 1), repeat=4) if sum(t) == n])
-        chance = np.array(
-            [factorial(n) / prod(map(factorial, t.tolist())) * (prior**t).prod() for t in times]
-        )
+        chance = np.array([factorial(n) / prod(map(factorial, t.tolist())) * (prior**t).prod() for t in times])
         assert len(times) == comb(n + 3, 3) and abs(chance.sum() - 1) < 1e-12
         value[f"distinct {n}"] = np.log(np.sort(joint, 0)[::-1][:n].sum(0)) @ weights
         value[f"drawn {n}"] = chance @ np.log(times @ likelihood / n) @ weights
@@ -237,11 +228,7 @@ def b9():
     def rising(name, top):
         return [(f"{name} {n}", f"{name} {n + 1}") for n in range(1, 6)] + [(f"{name} 6", top)]
 
-    true = rising("distinct", "evidence") + [
-        ("max", "distinct 1"),
-        ("distinct 1", "max"),
-        ("evidence", "distinct 4"),
-    ]
+    true = [*rising("distinct", "evidence"), ("max", "distinct 1"), ("distinct 1", "max"), ("evidence", "distinct 4")]
     true += rising("drawn", "evidence") + rising("joints", "prior twice")
     true += [(f"best {n} less log", f"drawn {n}") for n in range(1, 7)]
     wrong = {
@@ -309,9 +296,7 @@ def r1():
     gap = log(np.trapezoid(np.exp(l), z)) - l.max()
 
     def residual(rule):
-        tables = max(
-            off(EVIDENCE[x] / JOINT[:, x].max() * Fraction(rule(posterior[:, x], 1))) for x in range(5)
-        )
+        tables = max(off(EVIDENCE[x] / JOINT[:, x].max() * Fraction(rule(posterior[:, x], 1))) for x in range(5))
         return max(tables, abs(gap + log(rule(density, 0.001))))
 
     wrong = {
@@ -368,15 +353,11 @@ def r7():
         cases.append(((sp.Integer(2), s, t), detached, unrolled))
 
     def residual(statement):
-        return max(
-            abs(float(got - said)) for case, *both in cases for got, said in zip(both, statement(*case))
-        )
+        return max(abs(float(got - said)) for case, *both in cases for got, said in zip(both, statement(*case)))
 
     def errors(m, s, t):
         rho = 1 - s * m
-        return (2 * rho**t - rho ** (2 * t)) / (2 * m**2), t * s * rho ** (2 * t - 1) / m + rho ** (2 * t) / (
-            2 * m**2
-        )
+        return (2 * rho**t - rho ** (2 * t)) / (2 * m**2), t * s * rho ** (2 * t - 1) / m + rho ** (2 * t) / (2 * m**2)
 
     wrong = {
         "unrolling does not help": lambda m, s, t: (errors(m, s, t)[0],) * 2,

@@ -3,12 +3,11 @@
 from math import log, log2, pi
 
 import numpy as np
+from gaelib import KMeans, Memory
 from scipy.integrate import trapezoid
 from scipy.stats import chi2, ncx2
 from sklearn.neighbors import NearestNeighbors
 from torch.utils.flop_counter import FlopCounterMode
-
-from gaelib import KMeans, Memory
 
 RNG = np.random.default_rng(0)
 
@@ -37,9 +36,7 @@ def e3():
         found.append((K, score + log(len(x)) + 0.5 * log(pi)))
 
     def residual(rule):
-        return max(
-            abs(got - said) for x, pair in zip(tables, found) for got, said in zip(pair, rule(x), strict=True)
-        )
+        return max(abs(got - said) for x, pair in zip(tables, found) for got, said in zip(pair, rule(x), strict=True))
 
     def distinct(x):
         return len(np.unique(x))

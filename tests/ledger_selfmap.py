@@ -9,11 +9,10 @@ from math import erf, exp, log, log2, pi, prod, sqrt
 
 import numpy as np
 import torch
-from scipy.optimize import linprog
-
 from gaelib import KMeans, data
 from gaelib.core import Exact, Soft, objective
-from gaelib.flats import Flats
+from gaelib.joints.flats import Flats
+from scipy.optimize import linprog
 
 RNG = np.random.default_rng(7)
 P = [Fraction(n, 12) for n in (5, 4, 2, 1)]  # p_data over four points
@@ -84,9 +83,7 @@ def c1_c6():
 def c7():
     """A sum is at least its largest term, and what an integral does instead: the statement orders (left >= right) the
     two sides for tables, and gives log integral - log max for normal factors whose product has variance v."""
-    sides = [
-        (mix(e, r, x, x), max(e[x][z] * r[z][x] for z in range(3))) for e, r in CASES for x in range(4)
-    ]
+    sides = [(mix(e, r, x, x), max(e[x][z] * r[z][x] for z in range(3))) for e, r in CASES for x in range(4)]
     z = torch.linspace(-20, 20, 400_001, dtype=torch.float64)
     gaps = {}
     for a, b in ((0.05, 0.05), (0.3, 0.2), (1.0, 1.0)):  # variances of q_e(z|x) and q_r(x|z)
@@ -162,9 +159,7 @@ def c9():
     cases = CASES + [([table(1, 3)[0]] * 4, r) for _, r in CASES[:3]]  # the last three drop the encoder
 
     def conditioned(e, r, at):
-        joint = {
-            (x, z, y): P[x] * e[x][z] * r[z][y] for x in range(4) for z in range(3) for y in range(4)
-        }
+        joint = {(x, z, y): P[x] * e[x][z] * r[z][y] for x in range(4) for z in range(3) for y in range(4)}
         there = {z: p for (x, z, y), p in joint.items() if x == y == at}
         return [there[z] / sum(there.values()) for z in range(3)]
 
@@ -207,9 +202,7 @@ def c10():
 
     def dropped(r):
         joint = twelfth_power((P[x], max(w[z] * r[z][x] for z in range(3))) for x in range(4))
-        posterior = twelfth_power(
-            (P[x], max(w[z] * r[z][x] / evidence(r, x) for z in range(3))) for x in range(4)
-        )
+        posterior = twelfth_power((P[x], max(w[z] * r[z][x] / evidence(r, x) for z in range(3))) for x in range(4))
         return joint / posterior
 
     judges = [dropped(r) for r in decoders]

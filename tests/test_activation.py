@@ -7,10 +7,20 @@ import pytest
 import torch
 from gaelib import LGAE, PPCA, KMeans, activate, data
 from gaelib.core import Joint
-from gaelib.flats import Flats
+from gaelib.joints.flats import Flats
 from gaelib.noise import gaussian
 from gaelib.pictures import Fourier, Pixels, hartley, jitter, pad, rotate, scale
-from gaelib.terms import Term, channel, density, direction, l2, log_probability, logit, neuron, total_variation
+from gaelib.pictures.targets import (
+    Term,
+    channel,
+    density,
+    direction,
+    l2,
+    log_probability,
+    logit,
+    neuron,
+    total_variation,
+)
 from scipy.stats import kstest
 from torch import nn
 
@@ -158,23 +168,34 @@ class TestClimb:
         """A linear unit and a Gaussian prior: the maximum is mu + S w, in closed form."""
         prior = PPCA(10).fit(X)
         unit = nn.Linear(64, 1).double()
-        covariance = prior.components_.T @ ((prior.explained_variance_ - prior.noise_variance_)[:, None] * prior.components_)
+        covariance = prior.components_.T @ (
+            (prior.explained_variance_ - prior.noise_variance_)[:, None] * prior.components_
+        )
         covariance = torch.tensor(covariance) + prior.noise_variance_ * torch.eye(64)
         best = torch.tensor(prior.mean_) + covariance @ unit.weight[0]
-        found = up(unit, parametrisation=Pixels((64,)), target=logit(0), prior=prior, steps=800, lr=prior.noise_variance_)
+        found = up(
+            unit, parametrisation=Pixels((64,)), target=logit(0), prior=prior, steps=800, lr=prior.noise_variance_
+        )
         assert torch.allclose(found.images[0], best, atol=1e-6)
 
     def test_what_is_returned(self):
         found = up(target=log_probability(3), prior=l2(), n=4, steps=7, transforms=[jitter(1)])
         out = network().eval()(found.images).log_softmax(1)
-        assert torch.allclose(found.target, out[:, 3]) and torch.allclose(found.prior, -found.images.square().flatten(1).sum(1))
+        assert torch.allclose(found.target, out[:, 3]) and torch.allclose(
+            found.prior, -found.images.square().flatten(1).sum(1)
+        )
         assert found.images.shape == (4, 1, 8, 8) and found.history.shape == (7, 4) and not found.images.requires_grad
 
     def test_a_picture_does_not_depend_on_its_neighbours(self):
         start = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
         def end(start):
-            return up(n=len(start), parametrisation=Pixels((1, 8, 8), start=start, spread=0.0), transforms=[jitter(2)], steps=9).images
+            return up(
+                n=len(start),
+                parametrisation=Pixels((1, 8, 8), start=start, spread=0.0),
+                transforms=[jitter(2)],
+                steps=9,
+            ).images
 
         assert torch.allclose(end(start)[:2], end(start[:2]))
 
@@ -223,7 +244,17 @@ class TestChain:
         assert (ends[1] - 2).abs().max() < 1e-3
 
     def test_the_temperature_widens_the_density(self):
-        hot = up(Bayes(), log_probability(1), noise=4.0, **self.options | {"prior": Term(lambda x, said: Bumps().of_classes(x)[:, 1] - log_probability(1).of(x, {"": Bumps().of_classes(x)}))}).images
+        hot = up(
+            Bayes(),
+            log_probability(1),
+            noise=4.0,
+            **self.options
+            | {
+                "prior": Term(
+                    lambda x, said: Bumps().of_classes(x)[:, 1] - log_probability(1).of(x, {"": Bumps().of_classes(x)})
+                )
+            },
+        ).images
         assert abs(hot.std() - 2) < 0.1
 
     def test_waves_draw_from_the_same_density(self):
@@ -232,7 +263,9 @@ class TestChain:
         term = Term(lambda x, said: gaussian(x / scales, torch.zeros(1), 1.0))
         for kind in (Pixels, Fourier):
             parametrisation = kind((1, 4, 4), spread=0.3)
-            drawn = up(nn.Identity(), term, parametrisation=parametrisation, noise=1.0, n=3000, lr=0.01, steps=500).images
+            drawn = up(
+                nn.Identity(), term, parametrisation=parametrisation, noise=1.0, n=3000, lr=0.01, steps=500
+            ).images
             assert (drawn.std(0) / scales - 1).abs().max() < 0.1, kind
             assert torch.corrcoef(drawn.flatten(1).T).fill_diagonal_(0).abs().max() < 0.09, kind
 
@@ -253,7 +286,9 @@ class TestSeeds:
         assert a.is_cuda and torch.allclose(a, b)
         climb = {"noise": 0.0} | {k: v for k, v in self.noisy.items() if k != "noise"}
         prior = PPCA(5, device="cpu").fit(X)
-        assert torch.allclose(up(gpu, prior=prior, lr=1e-3, **climb).images.cpu(), up(prior=prior, lr=1e-3, **climb).images, atol=1e-6)
+        assert torch.allclose(
+            up(gpu, prior=prior, lr=1e-3, **climb).images.cpu(), up(prior=prior, lr=1e-3, **climb).images, atol=1e-6
+        )
         assert not prior.joint_.mean.is_cuda, "the caller's prior was moved"
         assert torch.allclose(up(gpu, device="cuda").images, up(gpu).images)
         assert not up(nn.Identity(), l2()).images.is_cuda, "without parameters the start decides"
@@ -275,7 +310,9 @@ class TestTraces:
         return a[:3] == b[:3] and grads and all(torch.equal(a[4][k], b[4][k]) for k in a[4])
 
     def model(self):
-        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 10)).double()
+        model = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 10)
+        ).double()
         model[1].eval()  # a mixture of modes, frozen weights, and gradients of earlier work
         model[0].weight.requires_grad_(False)
         model[4].bias.grad = torch.ones(10, dtype=torch.float64)

@@ -7,7 +7,7 @@ from pathlib import Path
 import gaelib
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import api  # noqa: E402
+from tools import api
 
 DOC = """Sum of ``x`` over D, as `api.page` says; *not* (n,*X) of F_T [1]_.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from gaelib import GGAE, KMeans, LinearRegression, LogisticRegression, core, data, plot
-from gaelib.flats import Flats
+from gaelib.joints.flats import Flats
 from gaelib.models.ggae import KernelMixture
 
 X = np.arange(40.0).reshape(10, 4)

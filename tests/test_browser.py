@@ -156,7 +156,9 @@ def test_search(open_page):
     assert page.locator("#search-results li a").count() >= 1
 
 
-CHAPTERS = sorted((p for p in PAGES if (ROOT / "book" / p).with_suffix(".ipynb").exists()), key=lambda p: (HTML / p).stat().st_size)
+CHAPTERS = sorted(
+    (p for p in PAGES if (ROOT / "book" / p).with_suffix(".ipynb").exists()), key=lambda p: (HTML / p).stat().st_size
+)
 
 
 @pytest.mark.parametrize("path", ["intro.html", *CHAPTERS[-3:]])
@@ -229,7 +231,9 @@ def test_a_badge_lands_on_its_row(open_page):
     for name in ("ledger-e1", "ledger-r3"):
         page = open_page(f"ledger.html#{name}", PHONE)
         page.wait_for_timeout(300)
-        assert 0 <= page.evaluate("name => document.getElementById(name).getBoundingClientRect().top", name) <= 200, name
+        assert 0 <= page.evaluate("name => document.getElementById(name).getBoundingClientRect().top", name) <= 200, (
+            name
+        )
 
 
 def test_the_drawer_closes_behind_its_link(open_page):
@@ -246,7 +250,9 @@ def test_the_drawer_closes_behind_its_link(open_page):
 def test_the_magnifier_is_beside_the_words(open_page):
     page = open_page("search.html?q=centroid", PHONE)
     sign, field = (page.locator(f"main form.bd-search {part}").bounding_box() for part in ("i, svg", "input"))
-    inset = page.evaluate("parseFloat(getComputedStyle(document.querySelector('main form.bd-search input')).paddingInlineStart)")
+    inset = page.evaluate(
+        "parseFloat(getComputedStyle(document.querySelector('main form.bd-search input')).paddingInlineStart)"
+    )
     assert sign["x"] + sign["width"] <= field["x"] + inset
 
 
@@ -276,13 +282,11 @@ def shown(figure):
     """The words under the figure, and the frames that can be seen."""
     frames = figure.locator("svg g.frame")
     return figure.locator("output").text_content(), [
-        n
-        for n in range(frames.count())
-        if frames.nth(n).evaluate("g => getComputedStyle(g).display != 'none'")
+        n for n in range(frames.count()) if frames.nth(n).evaluate("g => getComputedStyle(g).display != 'none'")
     ]
 
 
-@pytest.mark.parametrize("path, number, texts", list(sliders()))
+@pytest.mark.parametrize(("path", "number", "texts"), list(sliders()))
 def test_slider_by_keyboard_and_mouse(open_page, path, number, texts):
     page, last = open_page(path), len(texts) - 1
     figure = page.locator("figure.gae-slider").nth(number)
@@ -311,7 +315,7 @@ def test_slider_by_keyboard_and_mouse(open_page, path, number, texts):
     assert shown(figure) == (texts[last], [last])
 
 
-@pytest.mark.parametrize("path, number, texts", list(sliders()))
+@pytest.mark.parametrize(("path", "number", "texts"), list(sliders()))
 def test_slider_by_touch(open_page, path, number, texts):
     page, last = open_page(path, PHONE, is_mobile=True, has_touch=True), len(texts) - 1
     figure = page.locator("figure.gae-slider").nth(number)

@@ -17,16 +17,14 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from tools import nb as book  # noqa: E402
-from tools import run as runner  # noqa: E402
+from tools import nb as book
+from tools import run as runner
 
 
 def run(*command, cwd):
     """Exit code and all output of a command that knows nothing of the test run around it."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -56,9 +54,7 @@ def copy(tmp_path):
 
     def write(change=lambda nb: None):
         cells = [
-            new_code_cell(
-                source, id=f"c{n}", outputs=[nbformat.from_dict(out) for out in outputs], execution_count=n
-            )
+            new_code_cell(source, id=f"c{n}", outputs=[nbformat.from_dict(out) for out in outputs], execution_count=n)
             for n, (source, outputs) in enumerate(CELLS, 1)
         ]
         nb = new_notebook(cells=[new_markdown_cell("# Small", id="c0"), *cells])
@@ -114,7 +110,7 @@ def test_one_unit_of_the_last_place_is_another_cpu(copy):
     assert code == 0, told
 
 
-@pytest.mark.parametrize("stored, computed, same", [
+@pytest.mark.parametrize(("stored", "computed", "same"), [
     ("0.123", "0.124", True),
     ("0.123", "0.125", False),
     ("-0.00", "0.00", True),
@@ -284,9 +280,7 @@ def test_every_broken_line_is_warned_about(build):
     code, told = build("\n\n".join(BROKEN))
     assert code != 0, told
     for line, word in BROKEN.items():
-        assert sum(word in warning for warning in warnings(told)) == 1, (
-            f"{line}: not warned about once\n{told}"
-        )
+        assert sum(word in warning for warning in warnings(told)) == 1, f"{line}: not warned about once\n{told}"
     assert len(warnings(told)) == len(BROKEN), told
 
 
@@ -303,7 +297,7 @@ def test_ledger():
 """
 
 
-@pytest.mark.parametrize("true, wrong, green", [
+@pytest.mark.parametrize(("true", "wrong", "green"), [
     ("2 ** 0.5", "1.4", True),
     ("1.4", "1.5", False),            # the true statement is wrong
     ("2 ** 0.5", "-2 ** 0.5", False),  # the wrong statement is right

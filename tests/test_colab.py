@@ -12,9 +12,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-import bookext  # noqa: E402
-from tools import colab  # noqa: E402
-from tools import nb as book  # noqa: E402
+import bookext
+
+from tools import colab
+from tools import nb as book
 
 PATHS = book.notebooks()
 PROJECT = {"name": "gaelib", "repository": "https://example.org/owner/name", "version": "1.2.3"}
@@ -76,7 +77,7 @@ def site():
 
 @pytest.fixture
 def lower(site):
-    return colab.Lower(site, "cases/a").text
+    return colab.Lower(site, "cases/a", {"error": "8.6"}).text
 
 
 ROLES = {
@@ -94,6 +95,7 @@ ROLES = {
     "cite:p": ("{cite:p}`rijn`", f"([van Rijn et al., 1642]({URL}references.html#id7))"),
     "cite:t": ("{cite:t}`rijn`", f"[van Rijn et al. (1642)]({URL}references.html#id7)"),
     "chapter": ("{chapter}`This <idea/b>`, {chapter}`that <idea/c>`", f"[This]({URL}idea/b.html), that (planned)"),
+    "glue:text": ("falls to {glue:text}`error`", "falls to 8.6"),
     "ledger": ("{ledger}`E1`", f"[E1 ✓]({URL}ledger.html#ledger-e1)"),
 }
 DIRECTIVES = {
@@ -145,7 +147,7 @@ REST = {
 
 
 @pytest.mark.parametrize(
-    "source, expected",
+    ("source", "expected"),
     [*ROLES.values(), *DIRECTIVES.values(), *REST.values()],
     ids=[*ROLES, *DIRECTIVES, *REST],
 )
@@ -164,7 +166,7 @@ def test_raw_myst_is_noticed():
     assert raw("(sec-a)=\n") == ["a label"] and raw("$$ a $$ (eq-a)") == ["a labelled equation"]
 
 
-@pytest.mark.parametrize("source, named", [
+@pytest.mark.parametrize(("source", "named"), [
     ("{frobnicate}`x`", "{frobnicate}"),
     (":::{frobnicate}\nx\n:::", "{frobnicate}"),
     ("{eq}`eq-none`", "eq-none"),
@@ -205,9 +207,7 @@ def test_cells(site):
     assert solution.source == "#@title Solution\ny = 2" and solution.metadata.cellView == "form"
     compile(broken.source, "broken", "exec")
     assert broken.outputs == [{"output_type": "stream", "name": "stdout", "text": "CheckFailed: no\n"}]
-    assert (
-        made.metadata.accelerator == "GPU" and made.metadata.colab.toc_visible and "myst" not in made.metadata
-    )
+    assert made.metadata.accelerator == "GPU" and made.metadata.colab.toc_visible and "myst" not in made.metadata
 
 
 def test_the_copies_install_what_the_release_holds():

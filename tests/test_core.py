@@ -1,5 +1,6 @@
 """The core against finite differences, enumeration and closed forms; the contract that every joint keeps."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import pytest
 import torch
 from gaelib import core, noise
 from gaelib.core import Climb, Exact, Joint, Soft, alternate, ascend, climb, objective
-from gaelib.flats import Flats
+from gaelib.joints.flats import Flats
+from gaelib.joints.mixture import Mixture
 from gaelib.models.ggae import KernelMixture
-from gaelib.models.mppca import Mixture
 
 
 def data(n=40, D=3, seed=0):
@@ -80,7 +81,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("make, x, infer", CASES)
+@pytest.mark.parametrize(("make", "x", "infer"), CASES)
 class TestContract:
     def test_one_number_per_sample(self, make, x, infer):
         values = objective(make(), x(), infer)
@@ -107,7 +108,7 @@ class TestContract:
 
     def test_alternate_never_lowers_the_objective(self, make, x, infer):
         history = alternate(make(), [x()], infer, steps=15)
-        assert all(b >= a - 1e-12 * abs(a) for a, b in zip(history, history[1:]))
+        assert all(b >= a - 1e-12 * abs(a) for a, b in itertools.pairwise(history))
 
     def test_batches_equal_the_whole(self, make, x, infer):
         whole, batched, x = make(), make(), x()
@@ -157,9 +158,7 @@ def test_climb_slope_equals_finite_differences():
 
 def test_climb_takes_tuples_and_projects():
     f = lambda z: -(z[0] - 2).square().sum(1) - (z[1] + 1).square().sum(1)
-    z = climb(
-        f, (torch.zeros(3, 2), torch.zeros(3, 1)), 200, 0.1, project=lambda z: (z[0].clamp(max=1), z[1])
-    )
+    z = climb(f, (torch.zeros(3, 2), torch.zeros(3, 1)), 200, 0.1, project=lambda z: (z[0].clamp(max=1), z[1]))
     assert torch.allclose(z[0], torch.ones(3, 2)) and torch.allclose(z[1], -torch.ones(3, 1))
 
 
@@ -171,15 +170,11 @@ def gradient(infer, x):
 def test_unrolled_equals_detached_at_convergence_and_differs_before():
     x = data(D=1)
     exact = gradient(Exact(), x)
-    assert (
-        abs(float(exact) - float((x - 1.5).sum())) < 1e-10
-    )  # by hand: dF/dm = sum of 2 (z - m) = sum of (x - m)
+    assert abs(float(exact) - float((x - 1.5).sum())) < 1e-10  # by hand: dF/dm = sum of 2 (z - m) = sum of (x - m)
     for unroll in (False, True):
         converged = gradient(Climb(start_at_zero, 300, 0.1, unroll=unroll), x)
         assert torch.allclose(converged, exact, rtol=1e-10)
-    early = [
-        abs(gradient(Climb(start_at_zero, 3, 0.1, unroll=unroll), x) - exact) for unroll in (False, True)
-    ]
+    early = [abs(gradient(Climb(start_at_zero, 3, 0.1, unroll=unroll), x) - exact) for unroll in (False, True)]
     assert early[1] < early[0] / 2  # unrolling brings the gradient nearer (ledger R7)
 
 
@@ -204,7 +199,7 @@ def test_reducers_bracket_each_other():
     assert soft == sorted(soft, reverse=True)
 
 
-@pytest.mark.parametrize("log_density, mean", [(noise.gaussian, 0.3)])
+@pytest.mark.parametrize(("log_density", "mean"), [(noise.gaussian, 0.3)])
 def test_gaussian_integrates_to_one(log_density, mean):
     x = torch.linspace(-12, 12, 40001, dtype=torch.float64)[:, None]
     for variance in (0.05, 0.5, 2.0):
@@ -217,10 +212,7 @@ def test_counts_and_bits_sum_to_one():
     assert abs(float(noise.poisson(counts, torch.full_like(counts, 1.2)).exp().sum()) - 1) < 1e-12
     bits = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3).double()
     assert (
-        abs(
-            float(noise.bernoulli(bits, torch.tensor([0.3, -1.0, 2.0]).double().expand(8, 3)).exp().sum()) - 1
-        )
-        < 1e-12
+        abs(float(noise.bernoulli(bits, torch.tensor([0.3, -1.0, 2.0]).double().expand(8, 3)).exp().sum()) - 1) < 1e-12
     )
 
 

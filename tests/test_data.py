@@ -29,7 +29,7 @@ FACTS = {  # which, train or test: how many, the first ten labels, the mean pixe
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name, train", FACTS)
+@pytest.mark.parametrize(("name", "train"), FACTS)
 def test_the_real_files_hold_what_is_known(name, train, real_data):
     n, first, mean, classes = FACTS[name, train]
     X, y = getattr(data, name)(train)
@@ -149,17 +149,13 @@ def test_a_harmed_file_is_refused(harm, folder):
 @pytest.mark.parametrize("path", [IMAGES, LABELS])
 def test_a_missing_file_is_named(path, folder):
     (folder / f"{path}.gz").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=f"neither {path} nor {path}.gz: add one, or unset GAELIB_DATA"
-    ):
+    with pytest.raises(FileNotFoundError, match=f"neither {path} nor {path}.gz: add one, or unset GAELIB_DATA"):
         load()
 
 
 def test_a_missing_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("GAELIB_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(
-        FileNotFoundError, match="nowhere is no folder: name the one that holds mnist/.*unset it"
-    ):
+    with pytest.raises(FileNotFoundError, match="nowhere is no folder: name the one that holds mnist/.*unset it"):
         load()
 
 
@@ -265,9 +261,7 @@ def test_neither_data_nor_network(cache, monkeypatch):
     monkeypatch.delenv("GAELIB_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     no_web(monkeypatch)
-    with pytest.raises(
-        ConnectionError, match="connect to the network and try again, or set GAELIB_DATA to a folder"
-    ):
+    with pytest.raises(ConnectionError, match="connect to the network and try again, or set GAELIB_DATA to a folder"):
         load()
     assert files(cache) == []
 
@@ -282,9 +276,7 @@ def test_a_cached_file_that_was_altered_is_fetched_again(web, cache, monkeypatch
         load()
 
 
-@pytest.mark.parametrize(
-    "stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr
-)
+@pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
 def test_a_write_that_stops_half_way_leaves_nothing(stop, web, cache, monkeypatch):
     def half(path, raw):
         with open(path, "wb") as file:
@@ -315,7 +307,7 @@ def test_only_a_download_needs_the_downloader(monkeypatch):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name, shape", [("F16", (512, 512, 3)), ("barbara", (512, 512)), ("zebra", (388, 584, 3))])
+@pytest.mark.parametrize(("name", "shape"), [("F16", (512, 512, 3)), ("barbara", (512, 512)), ("zebra", (388, 584, 3))])
 def test_the_pictures_hold_what_is_known(name, shape, real_data):
     picture = data.image(name)
     assert picture.shape == shape and picture.dtype == np.float32

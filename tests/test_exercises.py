@@ -10,16 +10,15 @@ import traceback
 from functools import cache
 from pathlib import Path
 
+import gaelib
 import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
-import gaelib
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import exercises  # noqa: E402
-from tools import nb as book  # noqa: E402
+from tools import exercises
+from tools import nb as book
 
 matplotlib.use("Agg")
 PATHS = book.notebooks()
@@ -108,7 +107,7 @@ def test_a_stub_is_made_from_its_solution():
     assert exercises.awake(STUB).endswith('    # end\n# a remark\n\ncheck("w is five", abs(w - 5), 0)')
 
 
-@pytest.mark.parametrize("source, named", [
+@pytest.mark.parametrize(("source", "named"), [
     ("check('a', 0, 0)", "needs"),
     ("# your turn: y = 0\ny = 1\ncheck('a', 0, 0)", "never closed"),
     ("# your turn:\ny = 1\n# end\ncheck('a', 0, 0)", "wrong line"),
@@ -129,9 +128,7 @@ def test_stubs_and_solutions_come_in_pairs():
         return nbformat.v4.new_code_cell(SOLUTION, metadata={"tags": [tag]})
 
     made = exercises.fill(nbformat.v4.new_notebook(cells=[cell("solution")]), "cases/a")
-    assert [book.tags(c) for c in made.cells] == [{"exercise-stub"}, {"solution"}] and made.cells[
-        0
-    ].source == STUB
+    assert [book.tags(c) for c in made.cells] == [{"exercise-stub"}, {"solution"}] and made.cells[0].source == STUB
     assert exercises.fill(made).cells == made.cells
     for tags in (
         ["exercise-stub"],
@@ -152,13 +149,9 @@ def test_an_unsolved_stub_fails_in_its_check(path):
     for where, error in walk(path)[0].items():
         assert error is not None, f"{where}: the unsolved stub passes its checks: they test nothing"
         told = "".join(traceback.format_exception(error))
-        assert type(error).__name__ == "CheckFailed", (
-            f"{where}: the unsolved stub must fail in check(), but:\n{told}"
-        )
+        assert type(error).__name__ == "CheckFailed", f"{where}: the unsolved stub must fail in check(), but:\n{told}"
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raised = (
-            Path(last.filename).resolve() == Path(gaelib.verify.__file__).resolve() and last.name == "check"
-        )
+        raised = Path(last.filename).resolve() == Path(gaelib.verify.__file__).resolve() and last.name == "check"
         assert raised, f"{where}: CheckFailed was not raised by gaelib.check:\n{told}"
 
 

@@ -54,7 +54,9 @@ def test_gates_are_the_definition(absorb):
     assert (model.log_joint(normal(50, 3), z) - by_hand).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("absorb, best, gate", [("exp", 0.13529007, 0.43141), (1.0, 0.224, None), (0.01, 1.120, None)])
+@pytest.mark.parametrize(
+    ("absorb", "best", "gate"), [("exp", 0.13529007, 0.43141), (1.0, 0.224, None), (0.01, 1.120, None)]
+)
 def test_the_figures_of_the_ledger(absorb, best, gate):
     w = rows([0.0], [-1.0])
     model = KernelMixture(1e3 * w, w, absorb)  # p(x | 2) = 0 at x = 0
@@ -175,7 +177,9 @@ def test_with_little_noise_it_is_k_means(digits):
     ours = GGAE(6, variance=0.05, tol=1e-9, random_state=0).fit(digits)
     reference = KMeans(6, tol=0, random_state=0).fit(digits)  # the same generator draws the same start
     assert np.abs(ours.cluster_centers_ - reference.cluster_centers_).max() < 1e-8
-    assert (ours.joint_.gates(torch.tensor(ours.transform(digits)))[:, :-1].argmax(1).numpy() == reference.labels_).all()
+    assert (
+        ours.joint_.gates(torch.tensor(ours.transform(digits)))[:, :-1].argmax(1).numpy() == reference.labels_
+    ).all()
 
 
 def test_the_constant_parts_the_prototypes_and_the_exponential_holds_them(digits):

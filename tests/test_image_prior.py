@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
-from skimage import data, transform
-from torch import nn
-
-from benchmarks.image_prior import Plain
-from gaelib.models.image_prior import (
+from gaelib.pictures.image_prior import (
     Downsample,
     Hourglass,
     Linear,
@@ -17,6 +12,11 @@ from gaelib.models.image_prior import (
     deep_image_prior,
     psnr,
 )
+from scipy.stats import multivariate_normal
+from skimage import data, transform
+from torch import nn
+
+from benchmarks.image_prior import Plain
 
 PICTURE = transform.resize(data.camera() / 255, (48, 48), anti_aliasing=True)
 RNG = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 """KMeans against scikit-learn, hand-computed cases and its own promises."""
 
+import itertools
 import pickle
 import warnings
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from gaelib import KMeans, data
 from gaelib.core import Exact, alternate
-from gaelib.flats import Flats, nearest, project
+from gaelib.joints.flats import Flats, nearest, project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans as Reference
@@ -36,7 +37,7 @@ def test_equals_scikit_learn(digits, reference, parity):
     assert (ours.predict(digits) == reference.predict(digits)).all()
 
 
-@pytest.mark.parametrize("rows, n", [(1, 200), (100, 1797), (1797, 1797)])
+@pytest.mark.parametrize(("rows", "n"), [(1, 200), (100, 1797), (1797, 1797)])
 def test_batches_equal_the_whole(digits, rows, n):
     X = digits[:n]
     whole = KMeans(10, random_state=0, tol=0).fit(X)
@@ -50,9 +51,7 @@ def test_memmap_and_data_loader(digits, tmp_path):
     stored = np.memmap(tmp_path / "x", dtype=digits.dtype, mode="w+", shape=digits.shape)
     stored[:] = digits
     stored.flush()
-    mapped = KMeans(10, random_state=0).fit(
-        np.memmap(tmp_path / "x", dtype=digits.dtype, mode="r", shape=digits.shape)
-    )
+    mapped = KMeans(10, random_state=0).fit(np.memmap(tmp_path / "x", dtype=digits.dtype, mode="r", shape=digits.shape))
     loader = torch.utils.data.DataLoader(torch.tensor(digits), batch_size=256)
     loaded = KMeans(10, random_state=0).fit(loader)
     assert np.abs(whole.cluster_centers_ - mapped.cluster_centers_).max() < 1e-10
@@ -96,12 +95,10 @@ def test_the_objective_never_falls(n, D, K, seed, scale, shift, copies, bad_star
     rng = np.random.default_rng(seed)
     K = min(K, n)
     X = (rng.integers(0, 3, (n, D)) if copies else rng.normal(size=(n, D))) * scale + shift * scale
-    start = (
-        np.repeat(X[:1] + scale * 50, K, 0) if bad_start else X[:K]
-    )  # all centres on one far spot: K-1 are empty
+    start = np.repeat(X[:1] + scale * 50, K, 0) if bad_start else X[:K]  # all centres on one far spot: K-1 are empty
     joint = Flats(torch.tensor(start, dtype=torch.float64), seed=seed)
     history = alternate(joint, [torch.tensor(X, dtype=torch.float64)], Exact(), 20)
-    assert all(b >= a - 1e-9 * abs(a) for a, b in zip(history, history[1:]))
+    assert all(b >= a - 1e-9 * abs(a) for a, b in itertools.pairwise(history))
 
 
 def test_empty_components_come_back():
@@ -139,9 +136,7 @@ def test_same_seed_same_answer_and_nothing_global_moves(digits):
     a, b = (KMeans(10, random_state=7).fit(digits) for _ in range(2))
     KMeans(3).fit(digits[:50])
     assert np.array_equal(a.cluster_centers_, b.cluster_centers_)
-    assert np.array_equal(before, np.random.get_state()[1]) and torch.equal(
-        torch_before, torch.random.get_rng_state()
-    )
+    assert np.array_equal(before, np.random.get_state()[1]) and torch.equal(torch_before, torch.random.get_rng_state())
 
 
 @pytest.mark.parametrize(
@@ -190,9 +185,7 @@ def test_far_from_the_origin_no_digit_is_lost():
 
 def test_one_flat_reaches_pca(digits):
     X = torch.tensor(digits)
-    basis = torch.linalg.qr(
-        torch.randn(64, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    ).Q
+    basis = torch.linalg.qr(torch.randn(64, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
     joint = Flats(X[:1], basis[None])
     alternate(joint, [X], Exact(), 400)
     pca = PCA(5, svd_solver="full").fit(digits)

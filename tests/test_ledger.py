@@ -12,7 +12,7 @@ import pytest
 import torch
 from gaelib import KMeans, data
 from gaelib.core import Climb, Exact, Joint, Soft, alternate, objective
-from gaelib.flats import Flats
+from gaelib.joints.flats import Flats
 from gaelib.noise import gaussian
 from ledger_activation import CHECKS as ACTIVATION
 from ledger_ggae import CHECKS as KERNEL
@@ -118,9 +118,9 @@ def e6():
 
     def residual(statement):
         pairs, sigma = statement
-        return max(
-            max(b[low] - b[high] for low, high in pairs) for b in (bounds(*case, sigma) for case in cases)
-        ).clip(min=0)
+        return max(max(b[low] - b[high] for low, high in pairs) for b in (bounds(*case, sigma) for case in cases)).clip(
+            min=0
+        )
 
     wrong = {
         "Jensen upside down": ([("LEOP", "EOL")], None),
@@ -162,7 +162,18 @@ def e7():
     return residual, lambda a: (folded(a), a), wrong, 1e-3
 
 
-CHECKS = {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7} | MARGINAL | MEMORY | KERNEL | LINEAR | SELFMAP | LOSSES | ACTIVATION | LOCAL | IMAGE_PRIOR
+CHECKS = (
+    {"B5": b5, "E1": e1, "E2": e2, "E6": e6, "E7": e7}
+    | MARGINAL
+    | MEMORY
+    | KERNEL
+    | LINEAR
+    | SELFMAP
+    | LOSSES
+    | ACTIVATION
+    | LOCAL
+    | IMAGE_PRIOR
+)
 
 
 @pytest.mark.parametrize("id", CHECKS)

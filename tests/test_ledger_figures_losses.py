@@ -5,15 +5,12 @@ from math import comb, log
 
 import numpy as np
 import torch
-from ledger_losses import ERRORS, LINE
-
 from gaelib.core import floor, mean, soft_floor
+from ledger_losses import ERRORS, LINE
 
 
 def over_batches(values, reduce, B):
-    return float(
-        torch.stack([reduce(values[list(index)]) for index in combinations(range(len(values)), B)]).mean()
-    )
+    return float(torch.stack([reduce(values[list(index)]) for index in combinations(range(len(values)), B)]).mean())
 
 
 def test_the_dial_and_the_adversary():

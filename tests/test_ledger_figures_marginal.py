@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import torch
+from gaelib.core import climb
 from ledger_marginal import POINT, START, STEP, Bent, reach
 from scipy.integrate import quad
 from scipy.optimize import brentq, minimize_scalar
-
-from gaelib.core import climb
 
 
 def gap(variance, x=0.7):
@@ -33,9 +32,7 @@ def test_the_argmax_moves_with_the_scale():
         return -(z**2) / 2 - (0.7 - z) ** 2 / 2
 
     in_z = minimize_scalar(lambda z: -l(z), bounds=(-2, 2), method="bounded", options={"xatol": 1e-9}).x
-    in_y = minimize_scalar(
-        lambda y: -l(math.sinh(y)) - math.log(math.cosh(y)), bounds=(-2, 2), method="bounded"
-    ).x
+    in_y = minimize_scalar(lambda y: -l(math.sinh(y)) - math.log(math.cosh(y)), bounds=(-2, 2), method="bounded").x
     assert (round(in_z, 3), round(math.sinh(in_y), 3)) == (0.350, 0.564)
 
 

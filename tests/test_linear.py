@@ -7,8 +7,8 @@ import pytest
 import torch
 from gaelib import LGAE, PPCA, data
 from gaelib.core import Soft, objective
-from gaelib.eigen import moments
-from gaelib.models.ppca import LinearGaussian
+from gaelib.joints.linear import LinearGaussian
+from gaelib.solvers.eigen import moments
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
@@ -46,9 +46,7 @@ def test_closed_forms_equal_pca_entry_by_entry(digits, pca, solver):
     signs = np.sign((ours.components_ * pca.components_).sum(1))
     assert np.abs(ours.components_ - signs[:, None] * pca.components_).max() < 1e-8
     assert (
-        np.abs(
-            ours.inverse_transform(ours.transform(digits)) - pca.inverse_transform(pca.transform(digits))
-        ).max()
+        np.abs(ours.inverse_transform(ours.transform(digits)) - pca.inverse_transform(pca.transform(digits))).max()
         < 1e-8
     )
     assert (np.take_along_axis(ours.components_, np.abs(ours.components_).argmax(1)[:, None], 1) > 0).all()
@@ -94,8 +92,7 @@ def test_its_own_fit_scores_no_less(digits, pca, solver, parity):
 
 def test_em_never_lowers_the_evidence_and_ends_at_the_closed_form(digits):
     closed, em = (
-        PPCA(3, solver=solver, random_state=1, tol=1e-13, max_iter=5000).fit(digits[:, 2:9])
-        for solver in PPCA.solvers
+        PPCA(3, solver=solver, random_state=1, tol=1e-13, max_iter=5000).fit(digits[:, 2:9]) for solver in PPCA.solvers
     )
     assert np.diff(em.history_).min() > -1e-10
     assert abs(em.score(digits[:, 2:9]) - closed.score(digits[:, 2:9])) < 1e-8
@@ -116,15 +113,12 @@ def test_the_density_is_the_gaussian_it_should_be_and_integrates_to_one():
 
 
 def test_temperature_and_expectation_agree_with_sampling():
-    joint = LinearGaussian(
-        torch.zeros(3).double(), torch.tensor([[1.0, 0.2], [0.0, 1.0], [0.5, 0.5]]).double(), 0.4
-    )
+    joint = LinearGaussian(torch.zeros(3).double(), torch.tensor([[1.0, 0.2], [0.0, 1.0], [0.5, 0.5]]).double(), 0.4)
     x = torch.tensor([[1.0, -1.0, 0.3]]).double()
     (mean, spread), _ = joint.posterior(x, 0.7)
     draws = (
         mean
-        + torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0)).double()
-        @ torch.linalg.cholesky(spread).T
+        + torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0)).double() @ torch.linalg.cholesky(spread).T
     )
     sampled = joint.log_joint(x.expand(len(draws), 3), draws).mean()
     assert abs(float(sampled - joint.log_joint(x, (mean, spread)))) < 0.01
@@ -175,9 +169,7 @@ def test_fashion_mnist_figures(real_data):
             train, test = (X - X.mean(1, keepdims=True) for X in (train, test))
         ours = LGAE(20).fit(train)
         for X, figure in zip((train, test), expected):
-            error = -ours.score(X) / 784 - 0.5 * np.log(
-                np.pi
-            )  # the score is minus the squared error, plus constants
+            error = -ours.score(X) / 784 - 0.5 * np.log(np.pi)  # the score is minus the squared error, plus constants
             assert abs(error - figure) < 0.01
 
 
@@ -191,8 +183,8 @@ class Counted(list):
         return super().__iter__()
 
 
-@pytest.mark.parametrize("dtype, relative", [(torch.float32, 2e-6), (torch.float64, 1e-14)], ids=str)
-@pytest.mark.parametrize("shift, readings", [(0.0, 1), (2.0, 1), (30.0, 2), (3e3, 2)])
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 2e-6), (torch.float64, 1e-14)], ids=str)
+@pytest.mark.parametrize(("shift", "readings"), [(0.0, 1), (2.0, 1), (30.0, 2), (3e3, 2)])
 def test_moments_are_read_once_near_the_origin(dtype, relative, shift, readings):
     """And twice far from it, where sums about the origin would lose the digits that the distance has."""
     generator = torch.Generator().manual_seed(0)

@@ -1,5 +1,6 @@
 """LLGAE against PCA, k-means and itself in other shapes: one component, no directions, batches, processes."""
 
+import itertools
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from gaelib import LGAE, LLGAE, KMeans, data, parallel
 from gaelib.core import Exact, alternate
-from gaelib.flats import Flats, project
+from gaelib.joints.flats import Flats, project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans as ReferenceKMeans
@@ -26,7 +27,7 @@ def digits():
 
 
 def rising(history):
-    return all(b >= a - 1e-9 * abs(a) for a, b in zip(history, history[1:]))
+    return all(b >= a - 1e-9 * abs(a) for a, b in itertools.pairwise(history))
 
 
 def two_segments(n=60, seed=0):
@@ -90,7 +91,7 @@ def test_two_segments_are_found():
     assert np.abs(np.abs(fit.components_[fit.labels_[0], 0]) - [1, 0, 0]).max() < 1e-6
 
 
-@pytest.mark.parametrize("K, p, width", [(3, 2, 9), (1, 4, 4), (4, 0, 4)])
+@pytest.mark.parametrize(("K", "p", "width"), [(3, 2, 9), (1, 4, 4), (4, 0, 4)])
 def test_codes_decode_to_the_projection(digits, K, p, width):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -202,7 +203,7 @@ def test_more_components_than_distinct_rows_and_than_a_component_s_rows():
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    ("change", "said"),
     [
         ({"n_clusters": 99}, ("n_clusters=99", "12 samples", "fewer clusters")),
         ({"n_components": 5}, ("n_components=5", "3 features", "fewer components")),

@@ -6,7 +6,8 @@ from math import log, pi
 import numpy as np
 import pytest
 import torch
-from gaelib import KMeans, Memory, data, flats
+from gaelib import KMeans, Memory, data
+from gaelib.solvers import nearest as search
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 
@@ -56,10 +57,10 @@ def test_chunks_do_not_change_the_answer(digits, monkeypatch, entries):
         sizes.append(rows)
         return split(x, rows, *rest)
 
-    monkeypatch.setattr(flats, "ENTRIES", entries)
+    monkeypatch.setattr(search, "ENTRIES", entries)
     monkeypatch.setattr(torch.Tensor, "split", spy)
     assert np.array_equal(memory.predict(new), whole)
-    assert sizes == [max(1, min(entries // 1200, flats.ROWS))]
+    assert sizes == [max(1, min(entries // 1200, search.ROWS))]
 
 
 def test_training_data_come_back_without_error(digits):
@@ -76,9 +77,7 @@ def test_is_the_end_of_k_means(digits):
     assert len(np.unique(X, axis=0)) == len(X)
     km, memory = KMeans(len(X), random_state=0).fit(X), Memory().fit(X)
     new = digits[1]
-    assert np.array_equal(
-        *(squared(new, m.inverse_transform(m.transform(new)), slice(None)) for m in (km, memory))
-    )
+    assert np.array_equal(*(squared(new, m.inverse_transform(m.transform(new)), slice(None)) for m in (km, memory)))
 
 
 def test_float32_far_from_the_origin():

@@ -1,5 +1,6 @@
 """MPPCA and GaussianMixture against direct densities, PPCA, scikit-learn, hard flats and their own promises."""
 
+import itertools
 import pickle
 import warnings
 
@@ -10,8 +11,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from gaelib import MPPCA, PPCA, GaussianMixture, data, parallel
 from gaelib.core import Exact, Soft, alternate, objective
-from gaelib.flats import nearest
-from gaelib.models.mppca import Mixture
+from gaelib.joints.flats import nearest
+from gaelib.joints.mixture import Mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
@@ -49,9 +50,7 @@ def directly(joint, x):
     return np.stack(
         [
             np.log(weight) + multivariate_normal(mean, w @ w.T + variance * np.eye(len(mean))).logpdf(x)
-            for weight, mean, w, variance in zip(
-                joint.weights.numpy(), joint.means.numpy(), W, joint.variance.numpy()
-            )
+            for weight, mean, w, variance in zip(joint.weights.numpy(), joint.means.numpy(), W, joint.variance.numpy())
         ],
         1,
     )
@@ -90,7 +89,7 @@ def test_the_evidence_never_falls(n, D, K, p, seed, shared, fixed, copies, far, 
     bases = torch.linalg.qr(torch.tensor(rng.normal(size=(K, D, p)))).Q
     joint = Mixture(means, bases, 0.5, 0.3, shared=shared, fixed=fixed, floor=1e-4)
     history = alternate(joint, [x], Exact() if hard else Soft(1.0), 30)
-    assert all(b >= a - 1e-9 * max(1, abs(a)) for a, b in zip(history, history[1:]))
+    assert all(b >= a - 1e-9 * max(1, abs(a)) for a, b in itertools.pairwise(history))
     assert all(part.isfinite().all() for part in joint.buffers()) and joint.variance.min() >= 1e-4
     assert abs(float(joint.weights.sum()) - 1) < 1e-12
     if fixed:
@@ -98,7 +97,7 @@ def test_the_evidence_never_falls(n, D, K, p, seed, shared, fixed, copies, far, 
 
 
 @pytest.mark.parametrize("noise", ["shared", "own"])
-@pytest.mark.parametrize("K, p", [(4, 0), (4, 3), (40, 20)])
+@pytest.mark.parametrize(("K", "p"), [(4, 0), (4, 3), (40, 20)])
 def test_fitting_never_lowers_the_evidence(digits, noise, K, p):
     model = quiet(MPPCA(K, p, noise=noise, max_iter=15, random_state=1), digits[:200])  # 40 x 20: 5 rows each
     assert np.diff(model.history_).min() > -1e-9
@@ -145,7 +144,13 @@ def test_one_component_is_ppca(digits, parity):
     closed = PPCA(3).fit(X)
     assert abs(one.score(X) - closed.score(X)) < 1e-8
     difference = np.abs(one.score_samples(X) - closed.score_samples(X)).max()
-    parity(MPPCA, "PPCA in closed form", "one component: log evidence of each digit in nats, largest difference", difference, 1e-4)
+    parity(
+        MPPCA,
+        "PPCA in closed form",
+        "one component: log evidence of each digit in nats, largest difference",
+        difference,
+        1e-4,
+    )
     assert np.abs(one.transform(X)[:, :3] - closed.transform(X)).max() < 1e-4
     assert np.abs(one.explained_variance_[0] - closed.explained_variance_).max() < 1e-4
     em = quiet(MPPCA(1, 3, tol=0, max_iter=1, random_state=0), X)
@@ -175,8 +180,12 @@ def test_spherical_gaussians_equal_scikit_learn(digits, parity):
 
 
 def test_the_estimator_climbs_like_scikit_learn_and_differs_when_shared(digits):
-    own, shared = (quiet(GaussianMixture(5, noise=noise, tol=1e-9, random_state=0), digits) for noise in ("own", "shared"))
-    theirs = quiet(reference(quiet(GaussianMixture(5, noise="own", max_iter=1, random_state=0), digits).joint_, 500), digits)
+    own, shared = (
+        quiet(GaussianMixture(5, noise=noise, tol=1e-9, random_state=0), digits) for noise in ("own", "shared")
+    )
+    theirs = quiet(
+        reference(quiet(GaussianMixture(5, noise="own", max_iter=1, random_state=0), digits).joint_, 500), digits
+    )
     assert abs(own.score(digits) - theirs.score(digits)) < 1e-6 * abs(own.score(digits))
     assert np.ptp(shared.noise_variance_) == 0 < np.ptp(own.noise_variance_)
     assert shared.score(digits) < own.score(digits)
@@ -225,11 +234,16 @@ def test_three_processes_equal_one(digits, tmp_path):
 def test_chunks_of_bounded_memory_change_nothing(monkeypatch):
     joint, x = some(K=3, p=2, n=50)
     holes = torch.where(torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.3, torch.nan, x)
-    ask = lambda: (joint.log_joints(x), joint.code(x), joint.fill(holes), *joint.stats(x, joint.posterior(x, 1.0)[0]).values())
+    ask = lambda: (
+        joint.log_joints(x),
+        joint.code(x),
+        joint.fill(holes),
+        *joint.stats(x, joint.posterior(x, 1.0)[0]).values(),
+    )
     whole = ask()
     z = joint.posterior(x, 1.0)[0]
     assert torch.allclose(joint.stats(x, z)["objective"], joint.log_joint(x, z).sum(), rtol=1e-12)
-    monkeypatch.setattr("gaelib.models.mppca.ENTRIES", 42)  # 7 rows of 3 x 2; 1 row when filling
+    monkeypatch.setattr("gaelib.joints.mixture.ENTRIES", 42)  # 7 rows of 3 x 2; 1 row when filling
     assert joint._rows() == 7
     for a, b in zip(whole, ask()):
         assert torch.allclose(a, b, rtol=0, atol=1e-10)
@@ -306,7 +320,9 @@ def test_hard_cases_stay_finite():
     assert np.sort(model.noise_variance_)[-2:].max() < 10  # the outlier is a component, the rest keep their scale
 
 
-@pytest.mark.parametrize("model", [MPPCA(3, 2, random_state=0), GaussianMixture(3, random_state=0)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "model", [MPPCA(3, 2, random_state=0), GaussianMixture(3, random_state=0)], ids=lambda m: type(m).__name__
+)
 def test_torch_float32_and_pickle(model, digits):
     X = torch.tensor(digits[:300], dtype=torch.float32)
     model.fit(X)
@@ -318,7 +334,7 @@ def test_torch_float32_and_pickle(model, digits):
     assert len(model.get_feature_names_out()) == Z.shape[1]
 
 
-@pytest.mark.parametrize("model, X, says", [
+@pytest.mark.parametrize(("model", "X", "says"), [
     (MPPCA(2, 4), np.eye(4), ["n_components=4", "4 feature(s)", "pass at most 3"]),
     (MPPCA(2, -1), np.eye(4), ["n_components=-1", "at least 0", "or more"]),
     (MPPCA(9, 1), np.eye(4), ["n_clusters=9", "4 samples", "fewer clusters"]),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import exercises  # noqa: E402
-from tools import nb as book  # noqa: E402
+from tools import exercises
+from tools import nb as book
 
 PATHS = book.notebooks()
 BUDGETED = ("cases", "idea", "family")  # chapters proper; practice/ has tables instead
@@ -54,9 +54,7 @@ def speaks(source):
 
 
 def test_the_book_has_notebooks():
-    assert PATHS, (
-        "no notebook found below book/: every other test here would pass without looking at anything"
-    )
+    assert PATHS, "no notebook found below book/: every other test here would pass without looking at anything"
 
 
 @each
@@ -89,9 +87,7 @@ def test_tags_come_from_the_list_and_give_reasons(path):
             reason = cell.metadata.get("reason", "")
             assert reason.strip(), f"code cell {n}: {sorted(odd)} needs a reason in the cell's metadata"
         if "break-it" in tags:
-            assert "raises-exception" in tags, (
-                f"code cell {n}: a break-it cell is also tagged raises-exception"
-            )
+            assert "raises-exception" in tags, f"code cell {n}: a break-it cell is also tagged raises-exception"
 
 
 @each
@@ -99,13 +95,9 @@ def test_only_break_it_cells_fail_and_only_in_check(path):
     for n, cell in cells(path):
         errors = [output.ename for output in cell.outputs if output.output_type == "error"]
         if "break-it" in book.tags(cell):
-            assert errors == ["CheckFailed"], (
-                f"code cell {n}: a break-it cell stores one CheckFailed, not {errors}"
-            )
+            assert errors == ["CheckFailed"], f"code cell {n}: a break-it cell stores one CheckFailed, not {errors}"
         else:
-            assert not errors or "raises-exception" in book.tags(cell), (
-                f"code cell {n} stores the error {errors}"
-            )
+            assert not errors or "raises-exception" in book.tags(cell), f"code cell {n} stores the error {errors}"
 
 
 @each
@@ -116,9 +108,7 @@ def test_outputs_say_nothing_about_this_machine(path):
             for what, pattern in FOREIGN.items():
                 for text in texts(output):
                     found = re.search(pattern, text)
-                    assert not found, (
-                        f"code cell {n} shows {what}: {text[max(found.start() - 40, 0) :][:90]!r}"
-                    )
+                    assert not found, f"code cell {n} shows {what}: {text[max(found.start() - 40, 0) :][:90]!r}"
 
 
 @each
@@ -127,15 +117,9 @@ def test_figures_have_captions_and_alternative_texts(path):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
             meta = cell.metadata.get("mystnb", {})
             caption, alt = meta.get("figure", {}).get("caption", ""), meta.get("image", {}).get("alt", "")
-            assert caption.strip() and meta["figure"].get("name"), (
-                f"code cell {n}: a figure needs name and caption"
-            )
-            assert 40 <= len(alt) <= 250, (
-                f"code cell {n}: alt text of {len(alt)} characters, must be 40 to 250"
-            )
-            assert alt.strip() != caption.strip(), (
-                f"code cell {n}: alt says what is seen, the caption what follows"
-            )
+            assert caption.strip() and meta["figure"].get("name"), f"code cell {n}: a figure needs name and caption"
+            assert 40 <= len(alt) <= 250, f"code cell {n}: alt text of {len(alt)} characters, must be 40 to 250"
+            assert alt.strip() != caption.strip(), f"code cell {n}: alt says what is seen, the caption what follows"
 
 
 @each
@@ -154,23 +138,17 @@ def test_chapter_keeps_its_budget(path):
     nb = book.read(path)
     words, count = book.words(nb), sum("exercise-stub" not in book.tags(cell) for cell in book.code_cells(nb))
     assert WORDS[0] <= words <= WORDS[1], f"{words} words, the budget is {WORDS[0]} to {WORDS[1]}"
-    assert CELLS[0] <= count <= CELLS[1], (
-        f"{count} code cells besides stubs, the budget is {CELLS[0]} to {CELLS[1]}"
-    )
+    assert CELLS[0] <= count <= CELLS[1], f"{count} code cells besides stubs, the budget is {CELLS[0]} to {CELLS[1]}"
 
 
 @each
 def test_chapter_checks_itself(path):
     if book.name(path).split("/")[0] in book.CHAPTERS:
-        checks = sum(
-            bool(re.search(r"^\s*(?:gaelib\.)?check\(", cell.source, re.M)) for _, cell in cells(path)
-        )
+        checks = sum(bool(re.search(r"^\s*(?:gaelib\.)?check\(", cell.source, re.M)) for _, cell in cells(path))
         assert checks, "no cell calls check(...)"
 
 
 @each
 def test_stubs_are_what_their_solutions_say(path):
     before = path.read_text(encoding="utf-8")
-    assert book.dumps(exercises.fill(book.read(path), book.name(path))) == before, (
-        "stale stub: run tools/run.py"
-    )
+    assert book.dumps(exercises.fill(book.read(path), book.name(path))) == before, "stale stub: run tools/run.py"

@@ -48,9 +48,9 @@ def broken(path):
         if re.match(r"[a-z]+:", target):
             continue
         file = ((HTML / path).parent / unquote(target)).resolve() if target else (HTML / path).resolve()
-        if not file.is_file():
-            faults.append(link["href"])
-        elif file.suffix == ".html" and unquote(place) not in ids(file.relative_to(HTML.resolve()).as_posix()):
+        if not file.is_file() or (
+            file.suffix == ".html" and unquote(place) not in ids(file.relative_to(HTML.resolve()).as_posix())
+        ):
             faults.append(link["href"])
     return faults
 
@@ -145,7 +145,10 @@ def test_teachers_get_the_site_with_and_without_solutions(tmp_path):
     assert {n.split("/", 1)[1] for n in solved.namelist()} == {n.split("/", 1)[1] for n in bare.namelist()}
     for doc in CHAPTERS:
         full, cut = (f"{folder}/{doc}.html" for folder in ("book", name))
-        stubs = [BeautifulSoup(z.read(n), "html.parser").select(".tag_exercise-stub") for z, n in ((solved, full), (bare, cut))]
+        stubs = [
+            BeautifulSoup(z.read(n), "html.parser").select(".tag_exercise-stub")
+            for z, n in ((solved, full), (bare, cut))
+        ]
         assert len(stubs[0]) == len(stubs[1]) >= 3
         text = bare.read(cut).decode()
         assert "tag_solution" in solved.read(full).decode() and "tag_solution" not in text
@@ -175,7 +178,18 @@ def test_a_figure_that_moves_becomes_its_first_frame():
 
 def test_epub(tmp_path):
     build = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--path-output", tmp_path]
-    build += ["--config", "_config.yml", "-W", "-n", "--keep-going", "-q", "--builder", "custom", "--custom-builder", "epub"]
+    build += [
+        "--config",
+        "_config.yml",
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
+        "--builder",
+        "custom",
+        "--custom-builder",
+        "epub",
+    ]
     done = subprocess.run(build, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     book = zipfile.ZipFile(tmp_path / "_build/epub/gaelib.epub")
@@ -192,7 +206,9 @@ def test_epub(tmp_path):
     for name in spine:
         text = book.read(name).decode()
         ET.fromstring(text)  # an e-reader refuses a page that is not well formed
-        assert "<script" not in text and not re.search(r"\\[(\[]", re.sub(r"<pre.*?</pre>|<code.*?</code>", "", text, flags=re.S))
+        assert "<script" not in text and not re.search(
+            r"\\[(\[]", re.sub(r"<pre.*?</pre>|<code.*?</code>", "", text, flags=re.S)
+        )
     assert b"<math" in book.read("cases/linear-codes.xhtml")
 
 

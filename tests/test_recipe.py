@@ -10,7 +10,7 @@ from gaelib import data
 from gaelib.core import climb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.recipe import FORMS, error, recipe, start  # noqa: E402
+from benchmarks.recipe import FORMS, error, recipe, start
 
 
 def small(n=6, K=3, D=5, p=2):

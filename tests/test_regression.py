@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from gaelib import LinearRegression, LogisticRegression, data, parallel
 from gaelib.core import objective
 from gaelib.models.regression import Linear, Logistic
-from gaelib.pairs import Given
+from gaelib.supervised import Given
 from sklearn import linear_model as reference
 from sklearn.exceptions import ConvergenceWarning
 
@@ -47,7 +47,7 @@ def test_linear_equals_scikit_learn(x, record_property, parity):
            difference, 1e-10)  # fmt: skip
 
 
-@pytest.mark.parametrize("n, p", [(20, 40), (300, 5)])
+@pytest.mark.parametrize(("n", "p"), [(20, 40), (300, 5)])
 def test_directions_without_data_get_the_smallest_weights(n, p):
     z = rng.normal(size=(n, p))
     z[:, 1] = 0.1  # constant, but not in binary
@@ -132,7 +132,7 @@ def test_two_processes_equal_one(tmp_path):
         assert np.abs(np.load(tmp_path / f"{rank}.npy") - alone).max() < 1e-12
 
 
-@pytest.mark.parametrize("C, solver", [(0.01, "lbfgs"), (1.0, "lbfgs"), (1e3, "newton-cg")])
+@pytest.mark.parametrize(("C", "solver"), [(0.01, "lbfgs"), (1.0, "lbfgs"), (1e3, "newton-cg")])
 def test_logistic_equals_scikit_learn(digits, C, solver, record_property, parity):
     # Where the penalty is weak scikit-learn's lbfgs stops too early to be a reference; its Newton method does not.
     record_property("ledger", "G9")

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-
 from gaelib import data
 from gaelib.core import Exact, alternate
-from gaelib.flats import Flats, nearest, project
-from gaelib.screen import Screen
+from gaelib.joints.flats import Flats, nearest, project
+from gaelib.solvers.pruning import Screen
 
 
 def normal(*shape, seed=0):

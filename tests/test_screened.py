@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from gaelib import KMeans, screen
+from gaelib import KMeans
 from gaelib.core import Exact, alternate
-from gaelib.estimator import Rows
-from gaelib.flats import Flats, nearest
-from gaelib.screen import Screened
+from gaelib.joints.flats import Flats, nearest
+from gaelib.rows import Rows
+from gaelib.solvers import pruning as screen
+from gaelib.solvers.pruning import Screened
 
 
 def clouds(n=3000, D=96, K=80, dtype=torch.float64, seed=0, width=6):
@@ -17,15 +18,11 @@ def clouds(n=3000, D=96, K=80, dtype=torch.float64, seed=0, width=6):
         width, D, generator=generator, dtype=torch.float64
     )
     rows = means[torch.randint(K, (n,), generator=generator)]
-    return (rows + 0.5 * torch.randn(n, D, generator=generator, dtype=torch.float64)).to(dtype), means.to(
-        dtype
-    )
+    return (rows + 0.5 * torch.randn(n, D, generator=generator, dtype=torch.float64)).to(dtype), means.to(dtype)
 
 
 def brute(x, means):
-    return torch.cat(
-        [(part.double()[:, None] - means.double()).square().sum(2) for part in x.split(200)]
-    )
+    return torch.cat([(part.double()[:, None] - means.double()).square().sum(2) for part in x.split(200)])
 
 
 @pytest.fixture

@@ -119,7 +119,9 @@ def test_the_colab_button_opens_the_copy(path):
     assert links and all(link.endswith(f"/blob/gh-pages/colab/{doc}.ipynb") for link in links)
 
 
-@pytest.mark.parametrize("doc", sorted(set(DOCS) - {p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in NOTEBOOKS}))
+@pytest.mark.parametrize(
+    "doc", sorted(set(DOCS) - {p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in NOTEBOOKS})
+)
 def test_a_page_without_a_copy_has_no_colab_button(doc):
     assert not page(doc).find_all("a", href=re.compile("colab.research"))
 
@@ -157,14 +159,18 @@ def test_the_digests_follow_the_package_and_the_pages(tmp_path):
         (tmp_path / name).write_text(name)
     before = account.digests(tmp_path)
     assert set(before) == {"gaelib", "cases/c", "d"}
-    for name, what in {"gaelib/results/b.json": "gaelib", "gaelib/models/a.py": "gaelib", "book/cases/c.ipynb": "cases/c"}.items():
+    for name, what in {
+        "gaelib/results/b.json": "gaelib",
+        "gaelib/models/a.py": "gaelib",
+        "book/cases/c.ipynb": "cases/c",
+    }.items():
         (tmp_path / name).write_text("changed")
         after = account.digests(tmp_path)
         assert {key for key in after if after[key] != before[key]} == {what}
         before = after
 
 
-@pytest.mark.parametrize("changed, words", [
+@pytest.mark.parametrize(("changed", "words"), [
     ({}, "Verified on 2031-02-03, commit abc1234, CPU, in 5.0 s: all 2 cells gave the results that you see."),
     ({"gaelib": "new"}, "Stale: the package changed after the run on 2031-02-03, commit abc1234, CPU, in 5.0 s."),
     ({"a": "new", "gaelib": "new"}, "Stale: this page and the package changed after"),
@@ -181,7 +187,9 @@ def test_stamp(changed, words):
 def fork(tmp_path_factory):
     """The book at another address, beside a made-up test run; with an unknown ledger id in it, and its Colab copies."""
     top = tmp_path_factory.mktemp("fork") / "book"
-    made = shutil.ignore_patterns(".git", ".venv", "_build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "mathjax")
+    made = shutil.ignore_patterns(
+        ".git", ".venv", "_build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "mathjax"
+    )
     shutil.copytree(ROOT, top, ignore=made)
     toml = (top / "pyproject.toml").read_text(encoding="utf-8")
     assert toml.count(REPOSITORY) == 1
@@ -225,7 +233,10 @@ def test_pages_carry_the_results(fork):
     assert "1 passed" in text("ledger", "#ledger-e1") and "1 failed" in text("ledger", "#ledger-e2")
     assert "none yet" in text("ledger", "#ledger-h7")
     table = text("parity", "table.gae-parity")
-    assert "KMeans beside lib 1.2, Their centres: 3.2e\N{NON-BREAKING HYPHEN}15" in table and "LGAE without a reference nobody has it" in table
+    assert (
+        "KMeans beside lib 1.2, Their centres: 3.2e\N{NON-BREAKING HYPHEN}15" in table
+        and "LGAE without a reference nobody has it" in table
+    )
 
 
 def test_the_address_stands_in_pyproject_alone(fork):

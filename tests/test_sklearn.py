@@ -2,12 +2,23 @@
 
 import numpy as np
 import pytest
-from gaelib import GGAE, LGAE, LLGAE, MPPCA, PPCA, GaussianMixture, KMeans, LinearRegression, LogisticRegression, Memory, data
+from gaelib import (
+    GGAE,
+    LGAE,
+    LLGAE,
+    MPPCA,
+    PPCA,
+    GaussianMixture,
+    KMeans,
+    LinearRegression,
+    LogisticRegression,
+    Memory,
+    data,
+)
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-
 
 EXCEPTIONS = {
     "Memory": {

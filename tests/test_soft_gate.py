@@ -4,10 +4,9 @@ from math import log, pi
 
 import pytest
 import torch
-from scipy.integrate import quad
-
 from gaelib.core import Climb, Exact, ascend, objective
 from gaelib.models.soft_gate import SoftGate
+from scipy.integrate import quad
 
 
 def normal(*shape, seed=0):
@@ -40,7 +39,7 @@ def test_a_short_scale_is_the_nearest_centre_s_flat():
     assert (objective(gate, x, Exact()) + 2 * log(pi) + residual.square().sum(1)).abs().median() < 1e-9
 
 
-@pytest.mark.parametrize("mu, integral", [(0.2, 1.9135), (0.5**0.5, 3.1137), (2.0, 3.8466)])
+@pytest.mark.parametrize(("mu", "integral"), [(0.2, 1.9135), (0.5**0.5, 3.1137), (2.0, 3.8466)])
 def test_its_score_is_no_density(mu, integral):
     gate = SoftGate(torch.tensor([[-mu], [mu]], dtype=torch.float64), torch.zeros(2, 1, 0).double())
 

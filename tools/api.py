@@ -15,10 +15,23 @@ import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import nb as book  # noqa: E402
+from tools import nb as book
 
 PAGE = book.BOOK / "api.md"
-MODULES = ("core", "noise", "flats", "screen", "eigen", "estimator", "terms", "pictures", "parallel", "data", "plot", "verify")
+MODULES = (
+    "core",
+    "noise",
+    "flats",
+    "screen",
+    "eigen",
+    "estimator",
+    "terms",
+    "pictures",
+    "parallel",
+    "data",
+    "plot",
+    "verify",
+)
 ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
 HEAD = """---
@@ -38,9 +51,7 @@ features; log densities are in nats.
 
 # --- reStructuredText, as far as docstrings use it, to Markdown ---
 
-CODE = re.compile(
-    r":math:`(?P<maths>[^`]+)`|(?::[\w:]+:)?`{1,2}(?P<code>[^`]+)`{1,2}|(?P<dollar>\$[^$\n]+\$)"
-)
+CODE = re.compile(r":math:`(?P<maths>[^`]+)`|(?::[\w:]+:)?`{1,2}(?P<code>[^`]+)`{1,2}|(?P<dollar>\$[^$\n]+\$)")
 
 
 def escape(text):
@@ -96,7 +107,7 @@ def blocks(text, links):
                 mark = ITEM.match(item)[0].strip()
                 text_ = inline(item[len(ITEM.match(item)[0]) :], links)
                 out.append(f"{mark if mark[0].isdigit() else '-'} {text_}")
-            out = out[: -len(items)] + ["\n".join(out[-len(items) :])]
+            out = [*out[:-len(items)], "\n".join(out[-len(items):])]
         else:
             out.append(inline(re.sub(r"::$", ":", block), links))
     return "\n\n".join(out)
@@ -226,9 +237,7 @@ def page(package="gaelib"):
             out.append(f"```python\n{signature(path, thing)}\n```\n\n{markdown(thing.__doc__, links)}\n")
             if inspect.isclass(thing):
                 for label, method in methods(thing, package).items():
-                    out.append(
-                        f"**`{signature(f'{name}.{label}', method)}`**\n\n{markdown(method.__doc__, links)}\n"
-                    )
+                    out.append(f"**`{signature(f'{name}.{label}', method)}`**\n\n{markdown(method.__doc__, links)}\n")
     return "\n".join(out)
 
 

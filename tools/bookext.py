@@ -21,7 +21,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 # Everything a page may use: a test rejects the rest, so that Colab copies can be lowered exactly.
-ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledger", "chapter"}
+ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledger", "chapter", "glue:text"}
 DIRECTIVES = {
     "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
@@ -186,7 +186,9 @@ class ParityTable(SphinxDirective):
     def line(self, entry):
         if "reason" in entry:
             return para(entry["reason"])
-        difference = f"{entry['difference']:.1e}".replace("-", "\N{NON-BREAKING HYPHEN}") if entry["difference"] else "0"
+        difference = (
+            f"{entry['difference']:.1e}".replace("-", "\N{NON-BREAKING HYPHEN}") if entry["difference"] else "0"
+        )
         return para(f"{entry['quantity']}: ", span(difference, "gae-passed" if entry["passed"] else "gae-failed"))
 
 
@@ -282,6 +284,30 @@ def stamp(tests: Account | None, standing: dict[str, str], docname: str, noteboo
     return f"Verified {where}: all {tally.passed} {things} {'gave the results that you see' if notebook else 'passed'}."
 
 
+def inline_drawings(app: Sphinx, doctree: nodes.document) -> None:
+    """{figure} of an .svg: the drawing itself goes into the page, so that currentColor follows the mode."""
+    if app.builder.format != "html":
+        return
+    for image in list(doctree.findall(nodes.image)):
+        path = Path(app.srcdir) / image["uri"]
+        if path.suffix != ".svg" or not path.exists():
+            continue
+        alt = escape(image.get("alt", ""), quote=True)
+        svg = path.read_text(encoding="utf-8").strip()
+        svg = svg.replace("<svg ", f'<svg class="gae-drawing" role="img" aria-label="{alt}" ', 1)
+        image.replace_self(nodes.raw("", svg, format="html"))
+
+
+def copy_drawings(app: Sphinx, exception) -> None:
+    """The drawings as files too: a Colab copy shows them as pictures."""
+    if exception is None and app.builder.format == "html":
+        for source, (_, name) in app.env.images.items():
+            if name.endswith(".svg"):
+                target = Path(app.outdir) / "_images" / name
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes((Path(app.srcdir) / source).read_bytes())
+
+
 def finish_page(app: Sphinx, docname, template, context, doctree) -> None:
     if doctree is not None:
         notebook = str(app.env.doc2path(docname)).endswith(".ipynb")
@@ -304,5 +330,7 @@ def setup(app: Sphinx) -> dict:
         app.add_directive(name, directive)
     app.connect("config-inited", address)
     app.connect("doctree-read", fill_times)
+    app.connect("doctree-read", inline_drawings)
+    app.connect("build-finished", copy_drawings)
     app.connect("html-page-context", finish_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

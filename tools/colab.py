@@ -18,6 +18,7 @@ from docutils.nodes import make_id
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 import bookext  # noqa: E402
+
 from tools import nb as book  # noqa: E402
 
 ENVIRONMENT = book.ROOT / "_build" / ".doctrees" / "environment.pickle"
@@ -149,8 +150,8 @@ class Site:
 class Lower:
     """MyST of one notebook to Markdown."""
 
-    def __init__(self, site, docname):
-        self.site, self.here = site, docname
+    def __init__(self, site, docname, glued=()):
+        self.site, self.here, self.glued = site, docname, dict(glued)
 
     # --- roles ---
 
@@ -158,7 +159,7 @@ class Lower:
         known = {
             "eq": self.eq, "ref": self.ref, "prf:ref": self.ref, "numref": self.numref, "doc": self.doc,
             "term": self.term, "cite": self.cite_p, "cite:p": self.cite_p, "cite:t": self.cite_t,
-            "ledger": self.ledger, "chapter": self.chapter,
+            "ledger": self.ledger, "chapter": self.chapter, "glue:text": self.glue,
         }  # fmt: skip
         if name not in known:
             raise Unknown(f"{self.here}: unknown role {{{name}}} around `{text}`")
@@ -206,6 +207,10 @@ class Lower:
     def cite_t(self, target, words):
         found = [self.site.citation(key.strip()) for key in target.split(",")]
         return ", ".join(f"[{who} ({year})]({address})" for address, who, year in found)
+
+    def glue(self, target, words):
+        """The text that the notebook stores under this name."""
+        return self.glued[target]
 
     def ledger(self, target, words):
         docname, anchor, _ = self.site.label(f"ledger-{target}")
@@ -280,9 +285,7 @@ class Lower:
         if bang:
             return f"![{words}]({self.image(target)}{match['title']})"
         path, _, anchor = target.partition("#")
-        docname = (
-            re.sub(r"\.(md|ipynb|html)$", "", self.site.relative(self.here, path)) if path else self.here
-        )
+        docname = re.sub(r"\.(md|ipynb|html)$", "", self.site.relative(self.here, path)) if path else self.here
         if docname not in self.site.env.titles:
             raise Unknown(f"{self.here}: the link to {target} leads to no page")
         return f"[{words}]({self.site.page(docname, anchor)})"
@@ -293,9 +296,7 @@ class Lower:
         if match["display"] is not None:
             return self.display(match["display"], match["label"])
         if match["foreign"]:
-            raise Unknown(
-                f"{self.here}: footnotes and substitutions are not on the closed list: {match['foreign']}"
-            )
+            raise Unknown(f"{self.here}: footnotes and substitutions are not on the closed list: {match['foreign']}")
         return match[0] if match["target"] is None else self.link(match)
 
     def inline(self, text):
@@ -348,6 +349,7 @@ class Lower:
 def code(cell):
     """A code cell for Colab: solutions folded, and a cell that fails on purpose does not stop "Run all"."""
     tags = book.tags(cell)
+    cell.outputs = [output for output in cell.outputs if "scrapbook" not in output.get("metadata", {})]
     cell.metadata = nbformat.NotebookNode()
     if tags & {"solution", "hide-cell", "hide-input", "remove-cell"}:
         title = "Solution" if "solution" in tags else "Code"
@@ -365,9 +367,19 @@ def code(cell):
     return cell
 
 
+def glued(nb):
+    """name -> text of what the cells glued."""
+    found = {}
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
+                found[name] = output.data["application/papermill.record/text/plain"]
+    return found
+
+
 def copy(nb, docname, site, project, ref):
     """The Colab copy of a notebook; `nb` is not changed."""
-    lower, cells = Lower(site, docname), []
+    lower, cells = Lower(site, docname, glued(nb)), []
     install = nbformat.v4.new_code_cell(
         BOOTSTRAP.format(**project, ref=ref), id="colab-install", metadata={"cellView": "form"}
     )
@@ -383,9 +395,7 @@ def copy(nb, docname, site, project, ref):
             number = site.numbered(caption["name"])[1] if caption.get("name") else "Figure"
             text = f"**{number}.** {lower.inline(caption.get('caption', ''))}"
             cells.append(nbformat.v4.new_markdown_cell(text, id=f"{cell.id[:55]}-caption"))
-    out = nbformat.v4.new_notebook(
-        cells=[install, nbformat.v4.new_markdown_cell(where, id="colab-where"), *cells]
-    )
+    out = nbformat.v4.new_notebook(cells=[install, nbformat.v4.new_markdown_cell(where, id="colab-where"), *cells])
     out.metadata = nbformat.from_dict({
         "colab": {"provenance": [], "toc_visible": True, **nb.metadata.get("colab", {})},
         "kernelspec": {"display_name": "Python 3", "name": "python3"},
@@ -399,9 +409,7 @@ def copy(nb, docname, site, project, ref):
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Write Colab copies of the book's notebooks.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument(
-        "--ref", help="tag, branch or commit to install; default: v and the version in pyproject.toml"
-    )
+    parser.add_argument("--ref", help="tag, branch or commit to install; default: v and the version in pyproject.toml")
     args = parser.parse_args(argv)
     project, site, paths = book.project(), Site.load(), book.notebooks()
     if not paths:

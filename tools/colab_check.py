@@ -117,7 +117,9 @@ def main(argv=None):
                 run(python, "-c", f"import {project['name']}", cwd=away)
             except RuntimeError as error:
                 verdict, failed = f"failed\n{error}", failed + 1
-            print(f"{name}: {book.name(path, WORK / 'copies')} {verdict} {time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                f"{name}: {book.name(path, WORK / 'copies')} {verdict} {time.perf_counter() - start:.0f} s", flush=True
+            )
     print(f"{len(copies)} copies in {len(args.environments)} environments: {failed} failed")
     return bool(failed) or not copies
 

@@ -45,18 +45,14 @@ def stub(solution, where="this cell"):
         spot = f"{where}, line {number}"
         if turn := OPEN.match(line):
             if inside:
-                raise Malformed(
-                    f'{spot}: "# your turn:" opens a block before line {opened} was closed: add "# end"'
-                )
+                raise Malformed(f'{spot}: "# your turn:" opens a block before line {opened} was closed: add "# end"')
             if not turn[2].strip():
                 raise Malformed(f'{spot}: "# your turn:" needs a plausible wrong line after its colon')
             opened, inside, kept = number, True, 0
             out += [f"{turn[1]}# your turn", turn[1] + turn[2].rstrip()]
         elif CLOSE.match(line):
             if not inside:
-                raise Malformed(
-                    f'{spot}: "# end" closes nothing: put "# your turn: <wrong line>" above the solution'
-                )
+                raise Malformed(f'{spot}: "# end" closes nothing: put "# your turn: <wrong line>" above the solution')
             if not kept:
                 raise Malformed(f'{spot}: nothing stands between "# your turn:" (line {opened}) and "# end"')
             out.append(line.rstrip())
@@ -66,16 +62,12 @@ def stub(solution, where="this cell"):
         else:
             out.append(line.rstrip())
     if inside:
-        raise Malformed(
-            f'{where}, line {opened}: "# your turn:" is never closed: add "# end" below the solution'
-        )
+        raise Malformed(f'{where}, line {opened}: "# your turn:" is never closed: add "# end" below the solution')
     if not last:
         raise Malformed(f'{where}: a solution cell needs "# your turn: <wrong line>" and "# end"')
     checks = "\n".join(out[last:]).strip("\n").splitlines()
     if not any(re.search(r"\bcheck\(", line) for line in checks):
-        raise Malformed(
-            f'{where}: add a check(...) after the last "# end", so that the reader sees the verdict'
-        )
+        raise Malformed(f'{where}: add a check(...) after the last "# end", so that the reader sees the verdict')
     return "\n".join(out[:last] + [RUN] + [f"# {line}" if line else "" for line in checks])
 
 
@@ -93,17 +85,13 @@ def exercises(nb, where="notebook"):
             continue
         if "exercise-stub" in book.tags(cell):
             if waiting:
-                raise Malformed(
-                    f"{where}, cell {waiting[0]}: an exercise stub whose next code cell is no solution"
-                )
+                raise Malformed(f"{where}, cell {waiting[0]}: an exercise stub whose next code cell is no solution")
             waiting = (number, cell)
         elif "solution" in book.tags(cell):
             pairs.append((waiting[1] if waiting else None, cell))
             waiting = None
         elif waiting:
-            raise Malformed(
-                f"{where}, cell {waiting[0]}: an exercise stub whose next code cell is no solution"
-            )
+            raise Malformed(f"{where}, cell {waiting[0]}: an exercise stub whose next code cell is no solution")
     if waiting:
         raise Malformed(f"{where}, cell {waiting[0]}: an exercise stub without a solution after it")
     return pairs
@@ -114,9 +102,7 @@ def fill(nb, where="notebook"):
     for cell, solution in exercises(nb, where):
         text = stub(solution.source, f"{where}, cell {nb.cells.index(solution) + 1}")
         if cell is None:
-            cell = nbformat.v4.new_code_cell(
-                id=f"{solution.id[:58]}-stub", metadata={"tags": ["exercise-stub"]}
-            )
+            cell = nbformat.v4.new_code_cell(id=f"{solution.id[:58]}-stub", metadata={"tags": ["exercise-stub"]})
             nb.cells.insert(nb.cells.index(solution), cell)
         if cell.source != text:
             cell.source, cell.outputs, cell.execution_count = text, [], None

@@ -53,7 +53,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
             text = re.sub(r"<script>DOCUMENTATION_OPTIONS\.[^<]*</script>\s*", "", text)
             text = re.sub(r'<script (src="[^"]*_static/[^>]*>)', r"<script defer \1", text)
         if not re.search(r'class="[^"]*\bsd-', text):
-            text = re.sub(r'<link[^>]*sphinx-design[^>]*/>\s*', "", text)
+            text = re.sub(r"<link[^>]*sphinx-design[^>]*/>\s*", "", text)
         text = re.sub(r'<link rel="preload" as="script"[^>]*/>\s*', "", text)
         text = re.sub(SOLUTION, r"\1\2Show a solution\3Hide the solution", text)
         first, *others = re.split(r'<meta name="viewport"[^>]*>', text)
@@ -174,7 +174,9 @@ class LinkTerms(SphinxPostTransform):
             return
         objects = self.env.get_domain("std").objects
         terms = {name for kind, name in objects if kind == "term"} - AMBIGUOUS
-        marked = {x["reftarget"].lower() for x in self.document.findall(addnodes.pending_xref) if x.get("reftype") == "term"}
+        marked = {
+            x["reftarget"].lower() for x in self.document.findall(addnodes.pending_xref) if x.get("reftype") == "term"
+        }
         left = {form(term): term for term in terms if form(term) not in {form(word) for word in marked}}
         for text in list(self.document.findall(nodes.Text)):
             if left and self.prose(text):

@@ -19,8 +19,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools import exercises  # noqa: E402
-from tools import nb as book  # noqa: E402
+from tools import exercises
+from tools import nb as book
 
 TIMEOUT = 120  # seconds a cell
 AT_ONCE = 2
@@ -43,9 +43,7 @@ LANGUAGE = {
 def normalise(nb):
     """Drop from a notebook what differs between machines and moments. In place; returns nb."""
     kept = {key: nb.metadata[key] for key in ("accelerator", "colab", "myst") if key in nb.metadata}
-    nb.metadata = NotebookNode(
-        kept | {"kernelspec": NotebookNode(KERNELSPEC), "language_info": NotebookNode(LANGUAGE)}
-    )
+    nb.metadata = NotebookNode(kept | {"kernelspec": NotebookNode(KERNELSPEC), "language_info": NotebookNode(LANGUAGE)})
     for cell in nb.cells:
         for key in ("execution", "collapsed", "ExecuteTime"):
             cell.metadata.pop(key, None)

@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core import Joint
 from ..estimator import Estimator, need_integer
-from ..flats import ENTRIES, project, spread_rows
+from ..solvers.nearest import ENTRIES, project
+from ..solvers.starts import spread_rows
 
 STARTS = 3  # corner codes from which the best code of a sample is sought; on the digits two never missed
 NEWTON = 200  # steps at most; five to ten are usual

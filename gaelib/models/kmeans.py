@@ -11,9 +11,10 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimator import Estimator, need_integer
-from ..flats import Flats, spread_rows
+from ..joints.flats import Flats
 from ..parallel import all_sum
-from ..screen import Screened, worth_it
+from ..solvers.pruning import Screened, worth_it
+from ..solvers.starts import spread_rows
 
 
 class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):

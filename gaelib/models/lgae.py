@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from ..core import objective
-from ..eigen import by_eigenvectors, by_singular_vectors, moments, upright
 from ..estimator import Estimator, need_integer
-from ..flats import Flats
+from ..joints.flats import Flats
 from ..parallel import all_sum
+from ..solvers.eigen import by_eigenvectors, by_singular_vectors, moments, upright
 
 
 def check_components(estimator, n, width, at_least=1):
@@ -42,9 +42,7 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
     def _check(self, n, width):
         check_components(self, n, width)
         if self.solver not in self.solvers:
-            raise ValueError(
-                f"solver={self.solver!r} is not one of {', '.join(self.solvers)}: pass one of these"
-            )
+            raise ValueError(f"solver={self.solver!r} is not one of {', '.join(self.solvers)}: pass one of these")
 
 
 class LGAE(LinearCode):
@@ -114,9 +112,7 @@ class LGAE(LinearCode):
         return Flats(mean[None], axes[None])
 
     def _learn(self, joint, data, history):
-        {"alternate": super()._learn, "gradient": self._climb}.get(self.solver, self._solve)(
-            joint, data, history
-        )
+        {"alternate": super()._learn, "gradient": self._climb}.get(self.solver, self._solve)(joint, data, history)
 
     def _solve(self, joint, data, history):
         """The closed form; what the flat does not catch is the objective."""

@@ -11,9 +11,10 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..core import alternate
-from ..eigen import upright
-from ..flats import Flats, nearest
+from ..joints.flats import Flats
 from ..parallel import all_sum
+from ..solvers.eigen import upright
+from ..solvers.nearest import nearest
 from .kmeans import KMeans
 from .lgae import check_components
 

@@ -4,7 +4,7 @@ from math import log, pi
 
 import torch
 
-from ..flats import Flats
+from ..joints.flats import Flats
 from ..parallel import rank_and_size
 from .kmeans import Codebook
 

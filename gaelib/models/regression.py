@@ -16,7 +16,7 @@ from torch import nn
 from ..core import Joint, objective
 from ..estimator import Model
 from ..noise import gaussian
-from ..pairs import Given, Labelled, Observed, least_squares, pairs, total
+from ..supervised import Given, Labelled, Observed, least_squares, pairs, total
 
 
 class Affine(Joint):

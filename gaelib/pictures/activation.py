@@ -14,8 +14,9 @@ import torch
 from tqdm import tqdm
 
 from ..core import climb
-from ..estimator import draw_seed, need_integer, pick_device
-from ..terms import Term, density
+from ..estimator import draw_seed, need_integer
+from ..rows import pick_device
+from .targets import Term, density
 
 
 @dataclass
@@ -100,7 +101,7 @@ def activate(
     The unit answers to ones, the prior holds them back: the maximum of 4 x - x^2 is at 2.
 
     >>> from gaelib.pictures import Pixels
-    >>> from gaelib.terms import l2, logit
+    >>> from gaelib.pictures.targets import l2, logit
     >>> unit = torch.nn.Linear(1, 1, bias=False)
     >>> _ = torch.nn.init.constant_(unit.weight, 4.0)
     >>> found = activate(unit, logit(0), parametrisation=Pixels((1,)), prior=l2(), steps=99, lr=0.2, random_state=0)
@@ -123,10 +124,15 @@ def activate(
     seed = draw_seed(random_state)
     generator = torch.Generator().manual_seed(seed)  # of the transforms: its draws do not depend on n
     shaker = torch.Generator(device).manual_seed(seed + 1)
-    params = parametrisation.start(n, torch.Generator().manual_seed(seed + 2)).to(device, like.dtype if like is not None else None)
+    params = parametrisation.start(n, torch.Generator().manual_seed(seed + 2)).to(
+        device, like.dtype if like is not None else None
+    )
     params, history = parametrisation.confine(params), []
 
-    with listening(model, target.layers | prior.layers) as hear, tqdm(total=steps, disable=None if verbose else True) as bar:
+    with (
+        listening(model, target.layers | prior.layers) as hear,
+        tqdm(total=steps, disable=None if verbose else True) as bar,
+    ):
 
         def score(params):
             x = parametrisation.image(params)

@@ -17,7 +17,8 @@ from itertools import repeat
 import numpy as np
 import torch
 
-from .flats import Flats, projector
+from ..joints.flats import Flats
+from .nearest import projector
 
 AXES = 48  # columns of G for points, at most
 ROWS = 2048  # screened at a time: their bounds stay in the CPU's cache

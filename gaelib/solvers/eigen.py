@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from .parallel import all_sum, rank_and_size
+from ..parallel import all_sum, rank_and_size
 
 FAR = 16  # squared distance from the mean, in variances of a column, from which sums lose too many digits
 
@@ -63,9 +63,7 @@ def by_eigenvectors(data, count):
 def by_singular_vectors(data, count):
     """The same from the singular vectors of the centred rows: cheaper when n < D, one process only."""
     if rank_and_size()[1] > 1:
-        raise ValueError(
-            f"solver='svd' needs all rows in 1 process, got {rank_and_size()[1]}: use solver='eigh'"
-        )
+        raise ValueError(f"solver='svd' needs all rows in 1 process, got {rank_and_size()[1]}: use solver='eigh'")
     x = torch.cat([x.to("cpu", torch.float64) for x in data])
     mean = x.mean(0)
     _, values, axes = torch.linalg.svd(x - mean, full_matrices=False)

@@ -7,7 +7,7 @@ import copy
 
 import torch
 
-from .core import Exact, Joint, objective
+from ..core import Exact, Joint, objective
 
 OUTPUT = ""  # the name that torch gives to the whole network
 
@@ -82,11 +82,15 @@ def direction(vector, layer):
     """The mean over places of the product with a direction in the layer's channels, (C,), brought to length 1."""
     vector = torch.as_tensor(vector, dtype=torch.float64).flatten()
     if not vector.norm() > 0:
-        raise ValueError(f"direction has {len(vector)} entries and length {vector.norm():g}: pass a finite vector that points somewhere")
+        raise ValueError(
+            f"direction has {len(vector)} entries and length {vector.norm():g}: pass a finite vector that points somewhere"
+        )
 
     def of(out):
         if len(vector) != out.shape[1]:
-            raise ValueError(f"direction has {len(vector)} entries, layer {layer!r} {out.shape[1]} channels: pass {out.shape[1]}")
+            raise ValueError(
+                f"direction has {len(vector)} entries, layer {layer!r} {out.shape[1]} channels: pass {out.shape[1]}"
+            )
         mean = out.flatten(2).mean(2) if out.ndim > 2 else out
         return mean @ (vector / vector.norm()).to(mean)
 
@@ -136,9 +140,7 @@ def l2(weight=1.0):
 
 def total_variation(weight=1.0):
     """``-weight`` times the sum of absolute differences between neighbours along the last two axes."""
-    return Term(
-        lambda x, said: -weight * sum(x.diff(dim=axis).abs().flatten(1).sum(1) for axis in (-2, -1))
-    )
+    return Term(lambda x, said: -weight * sum(x.diff(dim=axis).abs().flatten(1).sum(1) for axis in (-2, -1)))
 
 
 def density(model, infer=None):

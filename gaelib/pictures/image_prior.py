@@ -15,240 +15,18 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
 from ..core import ascend
-from ..estimator import draw_seed, need_integer, pick_device
+from ..estimator import draw_seed, need_integer
 from ..noise import gaussian
+from ..rows import pick_device
+from .hourglass import NETWORKS, Hourglass
+from .operators import Downsample, Linear, Mask, channels_first
+from .stopping import WindowedVariance
 
 __all__ = ["Downsample", "Hourglass", "Linear", "Mask", "Restoration", "WindowedVariance", "deep_image_prior", "psnr"]
-
-
-# --- What happened to the picture: tensors (1, C, H, W) -> the measurement, channels first --------------------
-
-
-class Mask(nn.Module):
-    """Lost pixels: the known ones stay, the others become 0.
-
-    Parameters
-    ----------
-    known : array (H, W) or (H, W, C), bool
-        True where the picture is known.  What the measurement holds elsewhere is ignored, NaN included.
-
-    Examples
-    --------
-    >>> Mask([[True, False]])(torch.ones(1, 1, 1, 2))
-    tensor([[[[1., 0.]]]])
-    """
-
-    def __init__(self, known):
-        super().__init__()
-        known = torch.as_tensor(np.asarray(known).astype(bool))
-        if not known.any():
-            raise ValueError(f"the mask knows 0 of {known.numel()} pixels: mark at least one as known")
-        self.register_buffer("known", _channels_first(known, known.ndim == 3))
-
-    def picture(self, measured):
-        """The picture's shape, from the measurement's."""
-        if measured[:2] != self.known.shape[2:] or self.known.shape[1] not in (1, *measured[2:]):
-            known = tuple(self.known.shape[2:]) + tuple(self.known.shape[1:2]) * (self.known.shape[1] > 1)
-            raise ValueError(f"the mask is {known}, the image {tuple(measured)}: pass one entry for each pixel")
-        return measured
-
-    def like(self, values):
-        """The mask, one entry for each of the values (H, W) or (H, W, C)."""
-        known = self.known[0].movedim(0, -1).cpu().numpy()
-        return np.broadcast_to(known if values.ndim == 3 else known[..., 0], values.shape)
-
-    def forward(self, x):
-        return x * self.known
-
-
-class Downsample(nn.Module):
-    """Fewer pixels, without aliasing: a Lanczos window of two lobes, then every ``factor``-th pixel of each axis.
-
-    Examples
-    --------
-    >>> Downsample(4)(torch.ones(1, 3, 32, 64)).shape
-    torch.Size([1, 3, 8, 16])
-    """
-
-    def __init__(self, factor):
-        super().__init__()
-        need_integer("factor", factor, at_least=2)
-        self.factor = int(factor)
-        taps = 4 * factor - factor % 2  # centred on a pixel if odd, between two if even
-        at = (torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / factor
-        window = torch.sinc(at) * torch.sinc(at / 2)
-        self.register_buffer("window", (window / window.sum()).float())
-
-    def picture(self, measured):
-        """The picture's shape, from the measurement's."""
-        return tuple(self.factor * side for side in measured[:2]) + tuple(measured[2:])
-
-    def forward(self, x):
-        height, width = x.shape[2:]
-        rest = (len(self.window) - self.factor) // 2
-        x = F.pad(x.flatten(0, 1)[:, None], (rest,) * 4, "replicate")
-        x = F.conv2d(x, self.window.view(1, 1, 1, -1), stride=(1, self.factor))
-        x = F.conv2d(x, self.window.view(1, 1, -1, 1), stride=(self.factor, 1))
-        return x.view(1, -1, height // self.factor, width // self.factor)
-
-
-class Linear(nn.Module):
-    """Linear measurements of each channel: compressed sensing when there are fewer of them than pixels.
-
-    Parameters
-    ----------
-    matrix : array (M, H * W)
-        One measurement a row; pixels in row-major order.
-    shape : tuple
-        The picture's, (H, W) or (H, W, C).  The measurement is then (M,) or (M, C).
-
-    Examples
-    --------
-    >>> Linear(np.ones((1, 6)), (2, 3))(torch.ones(1, 1, 2, 3))
-    tensor([[[6.]]])
-    """
-
-    def __init__(self, matrix, shape):
-        super().__init__()
-        matrix = torch.as_tensor(np.asarray(matrix), dtype=torch.float32)
-        if matrix.ndim != 2 or matrix.shape[1] != math.prod(shape[:2]):
-            raise ValueError(
-                f"the matrix is {tuple(matrix.shape)}, a picture {tuple(shape)} has {math.prod(shape[:2])} pixels: "
-                "pass one column for each pixel"
-            )
-        self.register_buffer("matrix", matrix)
-        self.shape = tuple(shape)
-
-    def picture(self, measured):
-        """The picture's shape, whatever the measurement's."""
-        return self.shape
-
-    def forward(self, x):
-        return x.flatten(2) @ self.matrix.T
-
-
-# --- The network ---------------------------------------------------------------------------------------------
-
-
-def _block(into, out, size, stride=1):
-    """Convolution with reflected borders, normalisation over the picture, and a leaky ramp.
-
-    The convolution has no bias of its own: the normalisation would subtract it.
-    """
-    pad = [nn.ReflectionPad2d(size // 2)] if size > 1 else []
-    convolution = nn.Conv2d(into, out, size, stride, bias=False)
-    return nn.Sequential(*pad, convolution, nn.BatchNorm2d(out, track_running_stats=False), nn.LeakyReLU(0.2, inplace=True))
-
-
-class _Scale(nn.Module):
-    """One scale of the hourglass: a narrow way across, and a wide way down through ``below`` coarser scales."""
-
-    def __init__(self, into, channels, skips, below):
-        super().__init__()
-        self.across = _block(into, skips, 1)
-        self.down = nn.Sequential(_block(into, channels, 3, 2), _block(channels, channels, 3))
-        self.below = _Scale(channels, channels, skips, below - 1) if below else nn.Identity()
-        both = skips + channels
-        self.up = nn.Sequential(nn.BatchNorm2d(both, track_running_stats=False), _block(both, channels, 3), _block(channels, channels, 1))
-
-    def forward(self, x):
-        through = self.below(self.down(x))
-        through = F.interpolate(through, size=x.shape[2:], mode="bilinear", align_corners=False)
-        return self.up(torch.cat([self.across(x), through], 1))
-
-
-class Hourglass(nn.Module):
-    """A convolutional network that narrows and widens again, with skip connections: (1, inputs, H, W) -> (1, C, H, W).
-
-    Parameters
-    ----------
-    outputs : int
-        C, the channels of the picture.
-    inputs, channels, skips, scales : int
-        Channels of the random input, of every layer and of each skip connection; number of times it halves.
-
-    Notes
-    -----
-    ``Hourglass(C)`` is the network of Ulyanov, Vedaldi and Lempitsky (2018): 2.2 million weights.
-
-    Examples
-    --------
-    >>> Hourglass(3, channels=8, scales=2)(torch.zeros(1, 32, 12, 20)).shape
-    torch.Size([1, 3, 12, 20])
-    """
-
-    def __init__(self, outputs, inputs=32, channels=128, skips=4, scales=5):
-        super().__init__()
-        self.inputs, self.scales = inputs, scales
-        self.body = _Scale(inputs, channels, skips, scales - 1)
-        self.head = nn.Conv2d(channels, outputs, 1)
-
-    def forward(self, z):
-        return torch.sigmoid(self.head(self.body(z)))
-
-
-NETWORKS = {"small": {"inputs": 16, "channels": 24, "scales": 3}, "reference": {}}
-
-
-# --- When to stop --------------------------------------------------------------------------------------------
-
-
-class WindowedVariance:
-    """Stop without a reference: where the last outputs agree best.
-
-    While the picture emerges its outputs still move; when the noise is being fitted they move again.  Between the two
-    the variance over the last ``window`` outputs has its minimum (Wang et al., 2021).  The picture kept is the one
-    at the minimum, and the climb stops ``patience`` steps after it.
-
-    Parameters
-    ----------
-    window, patience : int
-        In steps.  The defaults suit the small network without input noise; the authors took 100 and 1000 for the
-        large one.
-
-    Examples
-    --------
-    >>> rule = WindowedVariance(window=2, patience=3)
-    >>> [rule(torch.tensor([x])) for x in (0.0, 2.0, 2.5, 2.5, 4.0, 7.0)][-1]
-    (False, False)
-    """
-
-    PIXELS = 2**16  # at most so many values of each output are kept
-
-    def __init__(self, window=30, patience=80):
-        need_integer("window", window, at_least=2)
-        need_integer("patience", patience)
-        self.window, self.patience = window, patience
-        self.restart()
-
-    def restart(self):
-        """Forget what was seen."""
-        self.kept, self.sum, self.squares, self.best, self.since = [], 0, 0, math.inf, 0
-        self.history = []  # the variance, NaN until the window is full
-
-    def __call__(self, output):
-        """Take the next output; return (is it the best so far, is it time to stop)."""
-        values = output.flatten()
-        values = values[:: -(-len(values) // self.PIXELS)].double()
-        self.kept.append(values)
-        self.sum, self.squares = self.sum + values, self.squares + values.square()
-        if len(self.kept) > self.window:
-            old = self.kept.pop(0)
-            self.sum, self.squares = self.sum - old, self.squares - old.square()
-        full = len(self.kept) == self.window
-        mean = self.sum / self.window
-        self.history.append(float((self.squares / self.window - mean.square()).mean()) if full else math.nan)
-        better = full and self.history[-1] < self.best
-        if better:
-            self.best, self.since = self.history[-1], 0
-        else:
-            self.since += full
-        return better, self.since >= self.patience
 
 
 # --- The climb -----------------------------------------------------------------------------------------------
@@ -485,11 +263,6 @@ def _array(values):
     return values.detach().cpu().numpy() if torch.is_tensor(values) else np.asarray(values)
 
 
-def _channels_first(array, colour):
-    """(*S) or, in colour, (*S, C) to (1, C, *S)."""
-    return array.movedim(-1, 0)[None] if colour else array[None, None]
-
-
 def _like(image, axes, x):
     """(1, C, H, W) as a picture of the caller's kind."""
     x = x[0].movedim(0, -1) if axes == 3 else x[0, 0]
@@ -549,7 +322,7 @@ def _measured(image, operator, shape, reference):
     _check_values("image", values, operator is None or isinstance(operator, (Mask, Downsample)))
     if reference is not None:
         _check_values("reference", _array(reference), True)
-    return _channels_first(torch.from_numpy(values), len(shape) == 3), shape
+    return channels_first(torch.from_numpy(values), len(shape) == 3), shape
 
 
 def _built(network, channels, size, seed):

@@ -1,4 +1,4 @@
-"""Pictures that climb: how they are parametrised, and how they are shaken before a network sees them.
+"""Pictures that climb: how they are parametrised.
 
 A parametrisation has ``start(n, generator) -> params`` (n, *shape), ``image(params) -> x`` (n, *shape) and
 ``confine(params)``, which keeps the picture in its bounds.  Both parametrisations here are linear and one to one: a density over x
@@ -8,7 +8,6 @@ stays the same density, up to a constant, over the parameters.  Only the path ch
 import math
 
 import torch
-from torch.nn import functional
 
 
 class Pixels:
@@ -44,9 +43,7 @@ class Pixels:
         if not self.first.is_floating_point():
             self.first = self.first.float()
         if bad := int((~self.first.isfinite()).sum()):
-            raise ValueError(
-                f"start has {bad} non-finite of {self.first.numel()} entries: pass a finite picture"
-            )
+            raise ValueError(f"start has {bad} non-finite of {self.first.numel()} entries: pass a finite picture")
 
     def start(self, n, generator):
         """The parameters of n first pictures: (n, *shape), drawn on the CPU."""
@@ -127,50 +124,3 @@ def hartley(x):
 
 
 # --- Transforms: (x, generator) -> x.  One draw a step, the same for all pictures, so that no picture's path depends on n. ---
-
-
-def jitter(pixels):
-    """Shift by up to so many pixels each way, around the edge.
-
-    Examples
-    --------
-    >>> jitter(1)(torch.eye(3)[None, None], torch.Generator().manual_seed(0)).sum()
-    tensor(3.)
-    """
-    if pixels < 0:
-        raise ValueError(f"jitter({pixels}) shifts by less than 0 pixels: pass 0 or more")
-
-    def move(x, generator):
-        shift = torch.randint(-pixels, pixels + 1, (2,), generator=generator).tolist()
-        return x.roll(shift, (-2, -1))
-
-    return move
-
-
-def pad(pixels, value=0.0):
-    """Add a border of so many pixels of one value; the network must take larger pictures."""
-    return lambda x, generator: functional.pad(x, (pixels,) * 4, value=value)
-
-
-def rotate(degrees):
-    """Turn by up to so many degrees either way; what comes in from outside is 0."""
-    return lambda x, generator: _warp(x, _uniform(-degrees, degrees, generator), 1.0)
-
-
-def scale(low, high):
-    """Enlarge by a factor between low and high; what comes in from outside is 0."""
-    if not 0 < low <= high:
-        raise ValueError(f"scale({low}, {high}) is no range of factors: pass 0 < low <= high")
-    return lambda x, generator: _warp(x, 0.0, _uniform(low, high, generator))
-
-
-def _uniform(low, high, generator):
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def _warp(x, degrees, factor):
-    turn = math.radians(degrees)
-    rows = [[math.cos(turn), -math.sin(turn), 0.0], [math.sin(turn), math.cos(turn), 0.0]]
-    rows = torch.tensor(rows, dtype=x.dtype, device=x.device) / factor
-    grid = functional.affine_grid(rows.expand(len(x), 2, 3), x.shape, align_corners=False)
-    return functional.grid_sample(x, grid, align_corners=False)

@@ -6,8 +6,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
 
 from .core import objective
-from .estimator import Rows, is_batches, with_remedy
 from .parallel import all_sum, rank_and_size
+from .rows import Rows, is_batches, with_remedy
 
 
 class Given:

@@ -1,0 +1,1 @@
+"""What the joint is: points and flats, linear Gaussians, mixtures."""

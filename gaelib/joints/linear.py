@@ -1,0 +1,75 @@
+"""A linear decoder with a normal prior: probabilistic PCA's joint (ledger G8, R4)."""
+
+import math
+
+import torch
+
+from ..core import Joint
+from ..noise import gaussian
+
+
+class LinearGaussian(Joint):
+    """u ~ N(0, I), x = mu + W u + noise of variance sigma^2.
+
+    Parameters
+    ----------
+    mean : tensor (D,)
+    weights : tensor (D, p)
+    variance : float or tensor ()
+
+    Examples
+    --------
+    >>> joint = LinearGaussian(torch.zeros(1), torch.ones(1, 1), 1.0)
+    >>> joint.argmax(torch.tensor([[4.0]]))
+    tensor([[2.]])
+    """
+
+    def __init__(self, mean, weights, variance):
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("weights", weights.clone())
+        self.register_buffer("variance", torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).clone())
+
+    def _precision(self):
+        """M = W^T W + sigma^2 I, (p, p): the posterior's precision times sigma^2."""
+        p = self.weights.shape[1]
+        return self.weights.T @ self.weights + self.variance * torch.eye(p).to(self.weights)
+
+    def decode(self, z):
+        """mu + W u: (n, p) -> (n, D)."""
+        return self.mean + z @ self.weights.T
+
+    def log_joint(self, x, z):
+        """(n,) nats at the point z = u (n, p), or expected under z = (mean (n, p), covariance (p, p))."""
+        u, spread = z if isinstance(z, tuple) else (z, None)
+        value = gaussian(x, self.decode(u), self.variance) + gaussian(u, torch.zeros_like(u), 1.0)
+        if spread is None:
+            return value
+        return value - 0.5 * (self._precision() * spread).sum() / self.variance
+
+    def argmax(self, x):
+        """M^{-1} W^T (x - mu): the mode of the posterior, which is also its mean."""
+        return torch.linalg.solve(self._precision(), self.weights.T @ (x - self.mean).T).T
+
+    def posterior(self, x, T):
+        """N(argmax, T sigma^2 M^{-1}), and T times its differential entropy."""
+        spread = T * self.variance * torch.linalg.inv(self._precision())
+        entropy = 0.5 * torch.logdet(2 * math.pi * math.e * spread)
+        return (self.argmax(x), spread), (T * entropy).expand(len(x))
+
+    def stats(self, x, z):
+        """Sums for the regression of x - mu on [u, 1] under the posterior z = (mean, covariance)."""
+        u, spread = z
+        p, x = u.shape[1], x - self.mean
+        v = torch.cat([u, torch.ones_like(u[:, :1])], 1)
+        vv = v.T @ v
+        vv[:p, :p] += len(x) * spread
+        return {"n": torch.tensor(len(x)), "vv": vv, "xv": x.T @ v, "xx": x.square().sum()}
+
+    @torch.no_grad()
+    def update(self, sums):
+        """The M-step of EM: weighted least squares for W and mu together, then the mean squared residual."""
+        both = torch.linalg.solve(sums["vv"], sums["xv"].T).T  # (D, p + 1)
+        self.variance.copy_((sums["xx"] - (both * sums["xv"]).sum()) / (sums["n"] * len(both)))
+        self.weights.copy_(both[:, :-1])
+        self.mean.add_(both[:, -1].to(self.mean))

@@ -1,0 +1,203 @@
+"""Mixtures of flats with ends: of Gaussians, and of probabilistic PCA (ledger H8)."""
+
+import math
+
+import torch
+
+from ..core import Joint
+from ..solvers.nearest import ENTRIES, projector, side_by_side
+
+LEAST = 1e-30  # rows that weigh less than this together support no component
+
+
+class Mixture(Joint):
+    """log pi_k + log N(x; mu_k, W_k W_k^T + sigma_k^2 I) with W_k = Q_k diag(s_k) and orthonormal Q_k.
+
+    The covariance is never formed: across the flat it is sigma^2, along its axes s^2 + sigma^2, and
+    `solvers.nearest.projector` splits a point into the two.
+
+    Parameters
+    ----------
+    means : tensor (K, D)
+    bases : tensor (K, D, p), optional
+        Q, orthonormal columns; p = 0 if left out: spherical Gaussians.
+    scales : float or tensor (K, p)
+        s, the standard deviation that u contributes along each axis.
+    variance : float or tensor (K,)
+        sigma^2.
+    weights : tensor (K,), optional
+        pi; equal if left out.
+    shared : bool
+        One sigma^2 for all components, or one for each.
+    fixed : bool
+        Keep ``scales`` as they are: a fixed prior variance on an orthonormal flat.
+    floor : float
+        The least sigma^2 that `update` gives.
+
+    Examples
+    --------
+    >>> joint = Mixture(torch.tensor([[0.0], [4.0]]), variance=1.0)
+    >>> joint.argmax(torch.tensor([[1.0], [3.0]]))
+    tensor([0, 1])
+    """
+
+    def __init__(
+        self,
+        means,
+        bases=None,
+        scales=1.0,
+        variance=0.5,
+        weights=None,
+        *,
+        shared=True,
+        fixed=False,
+        floor=0.0,
+    ):
+        super().__init__()
+        bases = means.new_zeros(*means.shape, 0) if bases is None else bases
+        K, D, p = bases.shape
+        wide = {"means": (means, (K, D)), "bases": (bases, (K, D, p)), "scales": (scales, (K, p))}
+        wide |= {"variance": (variance, (K,)), "weights": (1 / K if weights is None else weights, (K,))}
+        for name, (value, shape) in wide.items():
+            self.register_buffer(
+                name, torch.as_tensor(value, dtype=means.dtype, device=means.device).expand(shape).clone()
+            )
+        self.shared, self.fixed, self.floor = shared, fixed, floor
+
+    @property
+    def _along(self):
+        """The variance along each axis, s^2 + sigma^2: (K, p)."""
+        return self.scales.square() + self.variance[:, None]
+
+    def _rows(self):
+        K, _, p = self.bases.shape
+        return max(1, ENTRIES // (K * max(1, p)))
+
+    def _parts(self, x):
+        """In chunks of bounded memory: rows (n, D), squared distances (n, K), where on the flats (n, K, p)."""
+        K, _, p = self.bases.shape
+        of = projector(self.means, self.bases if p else None)
+        for part in x.split(self._rows()):
+            squares, inside = of(part)
+            yield part, squares, inside if p else part.new_zeros(len(part), K, 0)
+
+    def decode(self, z):
+        """The mean of component k: (n,) -> (n, D)."""
+        return self.means[z]
+
+    def log_joints(self, x):
+        """The log joint of every k: (n, D) -> (n, K), nats."""
+        return torch.cat([self._nats(squares, inside) for _, squares, inside in self._parts(x)])
+
+    def _nats(self, squares, inside):
+        _, D, p = self.bases.shape
+        weights = self.weights.clamp(min=torch.finfo(squares.dtype).tiny).log()
+        volume = (D - p) * self.variance.log() + self._along.log().sum(1) + D * math.log(2 * math.pi)
+        return weights - 0.5 * (squares / self.variance + (inside.square() / self._along).sum(2) + volume)
+
+    def log_joint(self, x, z):
+        """(n,) nats at z = k, or expected under the weights z = (r,) with r (n, K)."""
+        return (self._weights(x, z) * self.log_joints(x)).sum(1)
+
+    def _weights(self, x, z):
+        return z[0] if isinstance(z, tuple) else torch.nn.functional.one_hot(z, len(self.means)).to(x)
+
+    def argmax(self, x):
+        """The likeliest component, the first of equals: (n, D) -> (n,) int64."""
+        return self.log_joints(x).argmax(1)
+
+    def posterior(self, x, T):
+        """Weights r (n, K) = softmax(l/T) over the components, and T times their entropy."""
+        r = (self.log_joints(x) / T).softmax(1)
+        return (r,), T * torch.special.entr(r).sum(1)
+
+    def code(self, x):
+        """The posterior mean of e_k (x) [u, 1], block by block: (n, D) -> (n, K (p + 1))."""
+        r, gain, parts = self.posterior(x, 1.0)[0][0], self.scales / self._along, self._parts(x)
+        u = torch.cat([inside * gain for _, _, inside in parts])
+        return (torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]).flatten(1)
+
+    def decoder(self):
+        """The matrix (K (p + 1), D) that takes `code` back: W_k^T above mu_k, block by block."""
+        return side_by_side(torch.cat([self.bases * self.scales[:, None], self.means[:, :, None]], 2)).T
+
+    def stats(self, x, z):
+        """Sums per component under the weights: 1, x, where on the flat, their product, squared distance; the log joint.
+
+        x is measured from the middle of the means, so that data far from the origin lose no digits.
+        """
+        sums, middle = {}, self.means.mean(0)
+        for (part, squares, inside), r in zip(self._parts(x), self._weights(x, z).split(self._rows())):
+            weighted, part = inside * r[:, :, None], part - middle
+            found = {
+                "n": r.sum(0),
+                "x": r.T @ part,
+                "u": weighted.sum(0),
+                "xu": (part.T @ weighted.flatten(1)).unflatten(1, inside.shape[1:]).transpose(0, 1),
+                "square": (r * (squares + inside.square().sum(2))).sum(0),
+                "objective": (r * self._nats(squares, inside)).sum(),
+            }
+            sums = {name: value + sums.get(name, 0) for name, value in found.items()}
+        return sums
+
+    @torch.no_grad()
+    def update(self, sums):
+        """The M-step of EM: the best weights and means, then W from the regression of x on u, then sigma^2.
+
+        The evidence cannot fall: sigma^2 is the best one not below the floor (its likelihood has one peak).
+        A component that no row supports loses its weight, so it may move: it waits in the middle of the data.
+        """
+        means, bases, scales, variance = (
+            part.to("cpu", torch.float64) for part in (self.means, self.bases, self.scales, self.variance)
+        )
+        full, D = sums["n"] > LEAST, means.shape[1]
+        n, x, u, xu, square = (
+            sums[name][full] / sums["n"][full].view(-1, *[1] * (sums[name].ndim - 1))
+            for name in ("n", "x", "u", "xu", "square")
+        )
+        n, middle = sums["n"][full], self.means.mean(0).to("cpu", torch.float64)
+        shift = x + middle - means[full]
+        total = square - shift.square().sum(1)  # trace of the component's covariance S
+        xu = xu - x[:, :, None] * u[:, None]  # S Q
+        along = scales[full] ** 2 + variance[full, None]
+        gain = scales[full] / along
+        uu = gain[:, :, None] * (bases[full].mT @ xu) * gain[:, None]
+        uu = uu + torch.diag_embed(variance[full, None] / along)  # the posterior's second moment of u
+        xu = xu * gain[:, None]
+        if self.fixed:  # the best orthonormal Q (Procrustes)
+            left, _, right = torch.linalg.svd(xu, full_matrices=False)
+            bases[full] = left @ right
+            W = bases[full] * scales[full][:, None]
+        else:
+            W = torch.linalg.solve(uu, xu.mT).mT
+            bases[full], scales[full], _ = torch.linalg.svd(W, full_matrices=False)
+        error = total - 2 * (W * xu).sum((1, 2)) + (W.mT @ W * uu).sum((1, 2))
+        error = (n @ error / n.sum()).expand(len(means)) if self.shared else error
+        variance[full if not self.shared else slice(None)] = (error / D).clamp(min=self.floor)
+        means[full], means[~full] = x + middle, n @ x / n.sum() + middle
+        weights = sums["n"] / sums["n"].sum()
+        for name, value in zip(
+            ("means", "bases", "scales", "variance", "weights"), (means, bases, scales, variance, weights)
+        ):
+            getattr(self, name).copy_(value)
+
+    def fill(self, x):
+        """Missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D)."""
+        K, _, p = self.bases.shape
+        W, middle = self.bases * self.scales[:, None], self.means.mean(0)
+        means, pairs = self.means - middle, (W[:, :, :, None] * W[:, :, None]).transpose(0, 1).flatten(1)
+        offsets = side_by_side(W * means[:, :, None])
+        noise, filled = self.variance[:, None, None] * torch.eye(p).to(x), []
+        for part in x.split(max(1, ENTRIES // (K * (p + 1) ** 2))):
+            there = ~part.isnan()
+            here, known = there.to(x), torch.where(there, part - middle, 0.0)
+            precision = (here @ pairs).unflatten(1, (K, p, p)) + noise
+            pull = (known @ side_by_side(W) - here @ offsets).unflatten(1, (K, p))
+            u = torch.linalg.solve(precision, pull[..., None])[..., 0]
+            squares = known.square().sum(1, keepdim=True) - 2 * known @ means.T + here @ means.square().T
+            count = here.sum(1, keepdim=True)
+            volume = (count - p) * self.variance.log() + torch.logdet(precision)
+            r = (self.weights.log() - 0.5 * ((squares - (pull * u).sum(2)) / self.variance + volume)).softmax(1)
+            code = torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]
+            filled.append(torch.where(there, part, code.flatten(1) @ self.decoder()))
+        return torch.cat(filled)

@@ -1,0 +1,1 @@
+"""How an exact answer is found fast."""
