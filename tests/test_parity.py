@@ -19,7 +19,9 @@ ALONE = {  # estimator -> why no reference exists, and what its tests do instead
 
 def compared():
     """The models that the tests name in a call of the fixture `parity`."""
-    return {name for path in Path(__file__).parent.glob("test_*.py") for name in CALL.findall(path.read_text())}
+    tests = Path(__file__).parent
+    paths = [*tests.glob("test_*.py"), *tests.glob("models/*.py")]
+    return {name for path in paths for name in CALL.findall(path.read_text())}
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
