@@ -129,13 +129,13 @@ def test_sums_are_those_of_all_rows(dtype, relative, shift, full):
     joint = Flats(means)
     screened = Screened(joint, [x])
     assert screened.far == bool(shift)
-    moved = torch.zeros(len(x), dtype=torch.int64)
+    moved, before = torch.zeros(len(x), dtype=torch.int64), None
     for step in range(6):
         k = screened.argmax(x)
         assert_same(screened.stats(x, k), joint.stats(x, k), relative)
         joint.means += 1.2 * torch.randn(means.shape, generator=torch.Generator().manual_seed(step), dtype=dtype)
         assert_same(screened.stats(x, k), joint.stats(x, k), relative)  # found for other means: read anew
-        moved, before = moved + (k != before if step else 0), k
+        moved, before = moved + (k != before if before is not None else 0), k
     assert 0.05 < moved.double().mean() < 5 and not full
 
 
