@@ -109,7 +109,7 @@ def test_every_public_name_is_on_the_page():
     text = api.PAGE.read_text(encoding="utf-8")
     for name in gaelib.__all__:
         thing = getattr(gaelib, name)
-        line = f"## `gaelib.{name}`" if inspect.ismodule(thing) else f"### `{name}`"
+        line = f"## `{thing.__name__}`" if inspect.ismodule(thing) else f"### `{name}`"
         assert f"\n{line}\n" in text, name
 
 

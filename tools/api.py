@@ -18,20 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools import nb as book
 
 PAGE = book.BOOK / "api.md"
-MODULES = (
-    "core",
-    "noise",
-    "flats",
-    "screen",
-    "eigen",
-    "estimator",
-    "terms",
-    "pictures",
-    "parallel",
-    "data",
-    "plot",
-    "verify",
-)
+ROOMS = ("core", "noise", "joints", "models", "pictures")  # first on the page; every other module follows by name
 ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
 HEAD = """---
@@ -200,12 +187,12 @@ def methods(cls, package):
 
 
 def modules(package="gaelib"):
-    """The modules of the page that exist, models last and in alphabetical order."""
+    """Every module that does not hide, a package before what it holds; `ROOMS` first."""
     root = importlib.import_module(package)
-    names = [info.name for info in pkgutil.walk_packages(root.__path__, f"{package}.")]
-    wanted = [f"{package}.{name}" for name in MODULES]
-    wanted += sorted(name for name in names if name.startswith(f"{package}.models.") and "._" not in name)
-    return [importlib.import_module(name) for name in wanted if name in names]
+    names = [info.name.split(".")[1:] for info in pkgutil.walk_packages(root.__path__, f"{package}.")]
+    rank = {room: place for place, room in enumerate(ROOMS)}
+    shown = sorted((rank.get(name[0], len(rank)), name) for name in names if not any(n.startswith("_") for n in name))
+    return [importlib.import_module(".".join([package, *name])) for _, name in shown]
 
 
 def anchors(things):
@@ -227,8 +214,10 @@ def page(package="gaelib"):
     links = {thing.__name__: where for thing, where in anchor.items()}
     out = [HEAD.format(package=package, version=root.__version__)]
     for module, things in found.items():
-        short = module.__name__.partition(".")[2]
-        out.append(f"(api-module-{short.replace('.', '-').replace('_', '-')})=\n## `{module.__name__}`\n")
+        former = [re.sub("[._]", "-", old) for old, new in root.MOVED.items() if new == module.__name__]
+        out += [f"({name})=" for old in former for name in (old, old.replace(package, "api-module", 1))]
+        out.append(f"(api-module-{re.sub('[._]', '-', module.__name__.partition('.')[2])})=")
+        out.append(f"## `{module.__name__}`\n")
         out.append(markdown(module.__doc__, links) + "\n")
         for thing in things:
             name = thing.__name__
