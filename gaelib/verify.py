@@ -2,7 +2,18 @@
 
 
 class CheckFailed(AssertionError):
-    """A claim that did not hold."""
+    """A claim that did not hold: its words, the measured value and the bound."""
+
+    def __init__(self, claim, value, bound):
+        self.claim, self.value, self.bound = claim, value, bound
+        super().__init__(f"{claim}: measured {value:.3g}, bound {bound:g}")
+
+    def __reduce__(self):
+        return type(self), (self.claim, self.value, self.bound)
+
+    def _render_traceback_(self):
+        """What a notebook shows instead of a traceback: three lines."""
+        return [f"claim     {self.claim}", f"measured  {self.value:.3g}", f"bound     {self.bound:g}"]
 
 
 def check(claim, value, bound, digits=None, why=None):
@@ -36,7 +47,7 @@ def check(claim, value, bound, digits=None, why=None):
     """
     value, bound = float(value), float(bound)
     if not value <= bound:
-        raise CheckFailed(f"{claim}: measured {value:.3g}, bound {bound:g}")
+        raise CheckFailed(claim, value, bound)
     shown = "" if digits is None else f"{value:.{digits}g}, "
     reason = f"; {why}" if why else ""
     print(f"ok: {claim} ({shown}bound {bound:g}{reason})")

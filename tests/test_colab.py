@@ -188,25 +188,29 @@ def test_what_cannot_be_lowered_is_named(lower, source, named):
 def test_cells(site):
     new = nbformat.v4
     figure = {"name": "fig-a", "caption": "By {eq}`eq-a`."}
-    output = new.new_output("error", ename="CheckFailed", evalue="no", traceback=["CheckFailed: no"])
+    output = new.new_output("error", ename="CheckFailed", evalue="no", traceback=["claim     no"])
     nb = new.new_notebook(cells=[
         new.new_markdown_cell("# A", id="a"),
         new.new_code_cell("1 + 1", id="b", metadata={"mystnb": {"figure": figure}},
                           outputs=[new.new_output("execute_result", {"text/plain": "2"}, execution_count=1)]),
+        new.new_markdown_cell("Ask.\n\n:::{solution} ex-a\nBecause.\n:::\n", id="q"),
+        new.new_code_cell("y = 1", id="s", metadata={"tags": ["exercise-stub"]}),
         new.new_code_cell("y = 2", id="c", metadata={"tags": ["solution", "hide-cell"]}),
         new.new_code_cell("check('x', 1, 0)", id="d", metadata={"tags": ["break-it"]}, outputs=[output]),
     ], metadata={"accelerator": "GPU", "myst": {"html_meta": {"description": "d"}}})  # fmt: skip
     before = book.dumps(nb)
     made = colab.copy(nb, "cases/a", site, PROJECT, "v1.2.3")
     assert book.dumps(nb) == before, "the copy changed its original"
-    install, where, title, shown, caption, solution, broken = made.cells
+    install, where, title, shown, caption, asks, stub, words, solution, broken = made.cells
     assert '%pip install -q --no-deps "gaelib @ git+https://example.org/owner/name@v1.2.3"' in install.source
     assert f"{URL}cases/a.html" in where.source and title.source == "# A"
     assert shown.outputs[0].data["text/plain"] == "2" and "mystnb" not in shown.metadata
     assert caption.source == "**Fig. 4.** By (7)."
     assert solution.source == "#@title Solution\ny = 2" and solution.metadata.cellView == "form"
+    assert (asks.source, stub.source) == ("Ask.", "y = 1")
+    assert words.source == "<details>\n<summary>Solution of exercise 2</summary>\n\nBecause.\n\n</details>"
     compile(broken.source, "broken", "exec")
-    assert broken.outputs == [{"output_type": "stream", "name": "stdout", "text": "CheckFailed: no\n"}]
+    assert broken.outputs == [{"output_type": "stream", "name": "stdout", "text": "CheckFailed\nclaim     no\n"}]
     assert made.metadata.accelerator == "GPU" and made.metadata.colab.toc_visible and "myst" not in made.metadata
 
 

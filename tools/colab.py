@@ -19,6 +19,7 @@ from docutils.nodes import make_id
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 import bookext  # noqa: E402
 
+from tools import exercises  # noqa: E402
 from tools import nb as book  # noqa: E402
 
 ENVIRONMENT = book.ROOT / "_build" / ".doctrees" / "environment.pickle"
@@ -359,11 +360,12 @@ def code(cell):
         cell.source = (
             f"try:\n{textwrap.indent(cell.source, '    ')}\n"
             "except AssertionError as failure:  # on purpose\n"
-            '    print(f"{type(failure).__name__}: {failure}")'
+            '    print("CheckFailed", *failure._render_traceback_(), sep="\\n")'
         )
         for i, output in enumerate(cell.outputs):
             if output.output_type == "error":
-                cell.outputs[i] = nbformat.v4.new_output("stream", text=f"{output.ename}: {output.evalue}\n")
+                text = "\n".join([output.ename, *output.traceback]) + "\n"
+                cell.outputs[i] = nbformat.v4.new_output("stream", text=text)
     return cell
 
 
@@ -379,7 +381,7 @@ def glued(nb):
 
 def copy(nb, docname, site, project, ref):
     """The Colab copy of a notebook; `nb` is not changed."""
-    lower, cells = Lower(site, docname, glued(nb)), []
+    lower, cells, waiting = Lower(site, docname, glued(nb)), [], []
     install = nbformat.v4.new_code_cell(
         BOOTSTRAP.format(**project, ref=ref), id="colab-install", metadata={"cellView": "form"}
     )
@@ -388,14 +390,22 @@ def copy(nb, docname, site, project, ref):
         caption = cell.metadata.get("mystnb", {}).get("figure")
         cell = nbformat.from_dict(cell)
         if cell.cell_type == "markdown":
-            cells.append(nbformat.v4.new_markdown_cell(lower.text(cell.source), id=cell.id))
+            asks, answers = exercises.parted(cell.source)
+            cells += [nbformat.v4.new_markdown_cell(lower.text(asks), id=cell.id)]
+            if answers:
+                waiting.append(nbformat.v4.new_markdown_cell(lower.text(answers), id=f"{cell.id[:57]}-words"))
             continue
+        if "solution" in book.tags(cell):  # its words and its code, one fold below the other
+            cells += waiting
+            waiting.clear()
         cells.append(code(cell))
         if caption:
             number = site.numbered(caption["name"])[1] if caption.get("name") else "Figure"
             text = f"**{number}.** {lower.inline(caption.get('caption', ''))}"
             cells.append(nbformat.v4.new_markdown_cell(text, id=f"{cell.id[:55]}-caption"))
-    out = nbformat.v4.new_notebook(cells=[install, nbformat.v4.new_markdown_cell(where, id="colab-where"), *cells])
+    out = nbformat.v4.new_notebook(
+        cells=[install, nbformat.v4.new_markdown_cell(where, id="colab-where"), *cells, *waiting]
+    )
     out.metadata = nbformat.from_dict({
         "colab": {"provenance": [], "toc_visible": True, **nb.metadata.get("colab", {})},
         "kernelspec": {"display_name": "Python 3", "name": "python3"},

@@ -25,10 +25,16 @@ from tools import nb as book
 OPEN = re.compile(r"^(\s*)# your turn\b:?[ \t]*(.*)$")
 CLOSE = re.compile(r"^\s*# end\s*$")
 RUN = "# then run:"
+WORDED = re.compile(r"^(:{3,})\{solution\}.*?^\1[ \t]*$\n?", re.M | re.S)
 
 
 class Malformed(ValueError):
     """A solution cell from which no stub can be made."""
+
+
+def parted(source):
+    """A Markdown cell as (what asks, what answers): the text without its {solution} fences, and the fences."""
+    return WORDED.sub("", source).strip("\n"), "\n".join(match[0].strip("\n") for match in WORDED.finditer(source))
 
 
 def stub(solution, where="this cell"):

@@ -14,6 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import bookext
+import form
 from bookext import link, load, para, span
 from bs4 import BeautifulSoup
 from docutils import nodes
@@ -32,11 +33,7 @@ AMBIGUOUS = {"bit", "code", "component", "joint", "objective", "parameters", "pr
 
 # --- what a page does without ------------------------------------------------------------------------------
 
-SCRIPTS = "fontawesome|design-tabs"  # icons come from the web font; the book has no tabs
-SOLUTION = (  # a closed cell with a solution says so
-    r"(tag_solution[^>]*>\s*<details[^>]*>\s*<summary)[^>]*(>\s*<p[^>]*>)Show code cell content(</p>\s*<p[^>]*>)"
-    "Hide code cell content"
-)
+SCRIPTS = "fontawesome"  # icons come from the web font
 SEARCH = "searchtools|language_data|searchindex"  # for the search page alone
 
 
@@ -52,14 +49,11 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         if page.name != "search.html":  # its inline script needs them at once
             text = re.sub(r"<script>DOCUMENTATION_OPTIONS\.[^<]*</script>\s*", "", text)
             text = re.sub(r'<script (src="[^"]*_static/[^>]*>)', r"<script defer \1", text)
-        if not re.search(r'class="[^"]*\bsd-', text):
-            text = re.sub(r"<link[^>]*sphinx-design[^>]*/>\s*", "", text)
         text = re.sub(r'<link rel="preload" as="script"[^>]*/>\s*', "", text)
-        text = re.sub(SOLUTION, r"\1\2Show a solution\3Hide the solution", text)
         first, *others = re.split(r'<meta name="viewport"[^>]*>', text)
         text = first + '<meta name="viewport" content="width=device-width, initial-scale=1">' + "".join(others)
         page.write_text(re.sub(r'<img [^>]*src="([^"]+\.png)"[^>]*>', sized(page), text), encoding="utf-8")
-    for file in {*out.rglob("fontawesome.js*"), *out.rglob("design-tabs.js"), *out.rglob("*.map")}:
+    for file in {*out.rglob("fontawesome.js*"), *out.rglob("*.map")}:
         file.unlink()
 
 
@@ -166,7 +160,7 @@ class LinkTerms(SphinxPostTransform):
     default_priority = 6
     SKIP = (
         nodes.title, nodes.literal, nodes.literal_block, nodes.math, nodes.reference, nodes.raw, nodes.caption,
-        nodes.term, addnodes.pending_xref, nodes.rubric, nodes.table, nodes.legend,
+        nodes.term, addnodes.pending_xref, nodes.rubric, nodes.table, nodes.legend, form.summary,
     )  # fmt: skip
 
     def run(self, **kwargs):
@@ -177,7 +171,7 @@ class LinkTerms(SphinxPostTransform):
         marked = {
             x["reftarget"].lower() for x in self.document.findall(addnodes.pending_xref) if x.get("reftype") == "term"
         }
-        left = {form(term): term for term in terms if form(term) not in {form(word) for word in marked}}
+        left = {stem(term): term for term in terms if stem(term) not in {stem(word) for word in marked}}
         for text in list(self.document.findall(nodes.Text)):
             if left and self.prose(text):
                 self.link(text, left)
@@ -192,7 +186,7 @@ class LinkTerms(SphinxPostTransform):
         words = "|".join(re.escape(word) + "s?" for word in sorted(left, key=len, reverse=True))
         parts, end = [], 0
         for match in re.finditer(rf"(?<![\w-])(?:{words})(?![\w-])", text, flags=re.IGNORECASE):
-            if term := left.pop(form(match[0]), None):
+            if term := left.pop(stem(match[0]), None):
                 parts += [nodes.Text(text[end : match.start()]), link("term", term, match[0])]
                 parts[-1]["refexplicit"] = True
                 end = match.end()
@@ -200,7 +194,7 @@ class LinkTerms(SphinxPostTransform):
             text.parent.replace(text, [*parts, nodes.Text(text[end:])])
 
 
-def form(word: str) -> str:
+def stem(word: str) -> str:
     """One form for singular and plural."""
     return word.lower().removesuffix("s")
 

@@ -12,14 +12,20 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
-SOLUTIONS = ".cell.tag_solution, .solution"  # cells, and answers in words
+sys.path.insert(0, str(ROOT))
+from tools import exercises  # noqa: E402
+
+SOLUTIONS = ".cell.tag_solution, .gae-solution"  # cells, and answers in words
 
 
 def without_solutions(path: Path) -> bytes:
     """A page or a notebook with its solutions taken out; every other file as it is."""
     if path.suffix == ".ipynb":
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        notebook["cells"] = [cell for cell in notebook["cells"] if not is_solution(cell)]
+        notebook["cells"] = [cell for cell in notebook["cells"] if "solution" not in cell["metadata"].get("tags", [])]
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "markdown":
+                cell["source"], _ = exercises.parted("".join(cell["source"]))
         return json.dumps(notebook, ensure_ascii=False, indent=1).encode()
     if path.suffix == ".html":
         text = path.read_text(encoding="utf-8")
@@ -29,11 +35,6 @@ def without_solutions(path: Path) -> bytes:
                 part.extract()  # one may lie in another, already taken out
             return str(soup).replace(" viewbox=", " viewBox=").encode()
     return path.read_bytes()
-
-
-def is_solution(cell: dict) -> bool:
-    words = "".join(cell["source"])
-    return "solution" in cell["metadata"].get("tags", []) or "{solution}" in words
 
 
 def table(page: Path) -> list[list[str]]:
