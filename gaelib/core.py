@@ -2,249 +2,243 @@
 
     F_T(x) = max_q { E_q[ log q_w(z) + log q_r(x|z) ] + T * H[q] }
 
-At T -> 0 the best q is a point and F is the document's ``max_z log q_w(z) + log q_r(x|z)``; at T = 1 it is
-the log evidence, which EM and the VAE climb.  A model answers four questions:
+At T -> 0 the best q is a point and F is the document's ``max_z log q_w(z) + log q_r(x|z)``; at T = 1 it is the log
+evidence, which EM and the VAE climb.  A model answers four questions:
 
-1. What is the joint?          a ``Joint``: ``log_joint(x, z)``, and where it has them ``argmax``, ``posterior``,
-                               ``stats`` and ``update``
-2. Who answers the max?        ``Exact``, ``Climb`` or ``Soft``: called as ``infer(joint, x) -> (z, bonus)``
-3. What is scored?             ``objective`` gives one number per sample; ``mean``, ``floor`` and ``soft_floor``
-                               reduce them
-4. Who moves the parameters?   ``alternate`` by closed forms, ``ascend`` by gradients
+1. What is the joint?         ``Joint``: ``log_joint(x, z)``, and where it has them ``argmax``, ``posterior``, ``stats``
+2. Who answers the max?       ``Exact``, ``Climb``, ``Soft``, ``Amortise``, ``Given``, ``Kept``
+3. What is scored?            ``objective``, one number per sample, which the caller reduces (`losses`)
+4. Who moves the parameters?  ``alternate`` by closed forms, ``ascend`` by gradients
 
-A code z is one point, written as a tensor or a tuple of tensors with leading n; or it is a distribution,
-written as its parameters: ``(r,)`` for weights over discrete codes.  For a distribution ``log_joint`` and
-``stats`` are expectations under it.
+A code z is a point, one tensor or a tuple of tensors with leading n; or a distribution, written as its parameters:
+``(r,)`` for weights over discrete codes.  Of a distribution ``log_joint`` and ``stats`` are expectations.
 """
 
 import math
+import warnings
+from collections.abc import Callable, Iterable
+from itertools import chain, repeat
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from .losses import floor, mean, soft_floor  # noqa: F401  their old address
+from .solvers.climb import Code, climb
+
+Infer = Callable[["Joint", Tensor], tuple[Any, Tensor]]
 
 
 class Joint(nn.Module):
-    """log q_w(z) + log q_r(x|z) with its parameters m (ledger B6-B7).
+    """log q_w(z) + log q_r(x|z) with its parameters m (ledger B6-B7); the closed forms only where they exist.
 
-    A subclass writes ``log_joint``; the other methods only where they exist in closed form:
-
-    - ``log_joint(x: (n, *X), z) -> (n,)`` in nats, never reduced over samples
-    - ``decode(z) -> (n, *X)``, the decoder's mean
-    - ``argmax(x) -> z``, the exact maximiser of ``log_joint(x, .)``
+    - ``log_joint(x: (n, *X), z) -> (n,)`` in nats, never reduced over samples: every joint has it
+    - ``decode(z) -> (n, *X)``, the decoder's mean; ``argmax(x) -> z``, the exact maximiser of ``log_joint(x, .)``
     - ``posterior(x, T) -> (q, T * H[q])``, the exact maximiser at temperature T > 0
-    - ``stats(x, z) -> dict`` of sums over samples (of the log joint as ``objective``, where that is at hand),
-      and ``update(sums)``, the best m for those sums
+    - ``stats(x, z) -> dict`` of sums over samples, and ``update(sums)``, the best m for them.  Where it is at hand, the
+      log joint's sum is among them as ``objective``; what nothing can move of it stands apart as ``constant``
     """
 
-    def log_joint(self, x, z):
+    def log_joint(self, x: Tensor, z: Any) -> Tensor:
         raise TypeError(f"{type(self).__name__} defines no log_joint: a Joint is its log_joint, write one")
 
 
 def _ask(joint, method, who, instead):
     """The joint's closed form, or a refusal that says what to use instead."""
-    found = getattr(joint, method, None)
-    if found is None:
+    if not hasattr(joint, method):
         raise TypeError(f"{who} needs {type(joint).__name__}.{method}, which it does not have: use {instead}")
-    return found
+    return getattr(joint, method)
 
 
-# --- Who answers the max: infer(joint, x) -> (z, bonus) -------------------------------------------------
-
-
+# --- Who answers the max: infer(joint, x) -> (z, bonus), with bonus = T * H[q] in nats, (n,) ---
 class Exact:
-    """The max itself, in closed form.
+    """The max itself, in closed form; detached, since at a unique maximum dl/dz = 0 (the envelope theorem, B10)."""
 
-    The code is detached: at a unique maximum dl/dz = 0, so the gradient in m through z is zero anyway (the
-    envelope theorem, ledger B10).
-    """
-
-    def __call__(self, joint, x):
+    def __call__(self, joint: Joint, x: Tensor) -> tuple[Any, Tensor]:
         with torch.no_grad():
-            z = _ask(joint, "argmax", "Exact()", "Climb(...)")(x)
-        return z, x.new_zeros(len(x))
+            return _ask(joint, "argmax", "Exact()", "Climb(...)")(x), x.new_zeros(len(x))
 
 
 class Climb:
-    """Gradient ascent on z, ``steps`` times from ``start(joint, x)`` (ledger B5-B7).
+    """Gradient steps on z from ``start(joint, x)``, one code per sample; the rest is of `climb` (ledger B5-B7)."""
 
-    ``start`` gives one code per sample; the other arguments are those of `climb`.
-    """
+    def __init__(self, start: Callable[[Joint, Tensor], Code], steps: int, lr: float, **options: Any):
+        self.start, self.options = start, {"steps": steps, "lr": lr} | options
 
-    def __init__(self, start, steps, lr, unroll=False, project=None):
-        self.start, self.options = start, {"steps": steps, "lr": lr, "unroll": unroll, "project": project}
-
-    def __call__(self, joint, x):
+    def __call__(self, joint: Joint, x: Tensor) -> tuple[Code, Tensor]:
         z = climb(lambda z: joint.log_joint(x, z), self.start(joint, x), **self.options)
         return z, x.new_zeros(len(x))
 
 
 class Soft:
-    """The whole posterior at temperature T, in closed form: T = 1 is EM's E-step, T -> 0 tends to `Exact`.
+    """The whole posterior at temperature T: 1 is EM's E-step, 0 the limit `Exact`; detached (Fisher's identity, R2)."""
 
-    q is detached: by Fisher's identity the gradient of F_T in m is E_q of the joint's gradient (ledger R2).
-    """
-
-    def __init__(self, T=1.0):
+    def __init__(self, T: float = 1.0):
         if not T > 0:
             raise ValueError(f"Soft needs T > 0, got T={T}: the limit T = 0 is Exact()")
         self.T = T
 
-    def __call__(self, joint, x):
+    def __call__(self, joint: Joint, x: Tensor) -> tuple[Any, Tensor]:
         with torch.no_grad():
             return _ask(joint, "posterior", f"Soft(T={self.T})", "Exact() or Climb(...)")(x, self.T)
 
 
-def climb(f, z0, steps, lr, unroll=False, project=None):
-    """Climb f from z0 by plain gradient steps ``z <- project(z + lr * df/dz)``.
+class Amortise(nn.Module):
+    """A network answers: ``encoder(x)`` is the code (an autoencoder, T = 0), or the mean and log scale of a normal q.
 
-    Parameters
-    ----------
-    f : callable, z -> (n,)
-        Summed, never averaged: a sample's climb must not depend on how many others stand beside it.
-    z0 : tensor or tuple of tensors, leading n
-    unroll : bool
-        Keep the graph, so that a loss of z_t differentiates through all steps (B10); else z_t is detached.
-
-    Raises
-    ------
-    FloatingPointError
-        When the codes leave the finite numbers.
-
-    Examples
-    --------
-    >>> import torch
-    >>> climb(lambda z: -(z - 3).square().sum(1), torch.zeros(2, 1), steps=1, lr=0.5)
-    tensor([[3.],
-            [3.]])
+    Of that q one draw is scored (a VAE, T = 1).  With ``shared`` noise no row's score depends on where it stands.
     """
-    if steps < 0 or not lr > 0:
-        raise ValueError(f"climb needs steps >= 0 and lr > 0, got steps={steps}, lr={lr}: pass such numbers")
-    single = torch.is_tensor(z0)
-    z = (z0,) if single else tuple(z0)
-    form = (lambda z: z[0]) if single else (lambda z: z)
-    if not unroll:
-        z = tuple(part.detach() for part in z)
-    for _ in range(steps):
-        with torch.enable_grad():
-            z = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in z)
-            slope = torch.autograd.grad(f(form(z)).sum(), z, create_graph=unroll)
-            z = tuple(part + lr * g for part, g in zip(z, slope))
-            if project is not None:
-                z = project(form(z))
-                z = (z,) if single else tuple(z)
-        if not unroll:
-            z = tuple(part.detach() for part in z)
-    if not all(part.isfinite().all() for part in z):
-        raise FloatingPointError(f"climb left the finite numbers within {steps} steps of lr={lr}: lower lr")
-    return form(z)
+
+    def __init__(self, encoder: nn.Module, T=0.0, generator: torch.Generator | None = None, shared=False):
+        super().__init__()
+        self.encoder, self.T, self.generator, self.shared = encoder, T, generator, shared
+
+    def propose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A draw z of q, log q(z|x) there, and H[q]: (n, *Z), (n,), (n,), nats."""
+        centre, log_scale = self.encoder(x)
+        shape, where = (
+            centre[:1].shape if self.shared else centre.shape,
+            {"dtype": centre.dtype, "device": centre.device},
+        )
+        noise = torch.randn(shape, generator=self.generator, **where)
+        entropy = (log_scale + 0.5 * math.log(2 * math.pi * math.e)).flatten(1).sum(1)
+        return centre + log_scale.exp() * noise, (0.5 - 0.5 * noise**2).flatten(1).sum(1) - entropy, entropy
+
+    def forward(self, joint: Joint, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.T:
+            return self.encoder(x), x.new_zeros(len(x))
+        z, _, entropy = self.propose(x)
+        return z, self.T * entropy
 
 
-# --- What is scored -------------------------------------------------------------------------------------
+class Given:
+    """Nobody answers: z was observed, or is a parameter that climbs beside m."""
+
+    def __init__(self, z: Any):
+        self.z = z
+
+    def __call__(self, joint: Joint, x: Tensor) -> tuple[Any, Tensor]:
+        return self.z, x.new_zeros(len(x))
 
 
-def objective(joint, x, infer):
-    """F_T of each sample, in nats: (n, *X) -> (n,).  The caller reduces: `mean`, `floor` or `soft_floor`."""
+class Kept:
+    """Each batch keeps its codes, ``better(joint, x, z) -> z`` goes on from them (D11), and their order stays."""
+
+    def __init__(self, better: Callable[[Joint, Tensor, Any], Any], start: Callable[[Joint, Tensor], Any]):
+        self.better, self.start, self.codes = better, start, {}
+
+    def batch(self, i: int) -> Infer:
+        """Who answers for the i-th batch of a pass."""
+        return lambda joint, x: self(joint, x, i)
+
+    def __call__(self, joint: Joint, x: Tensor, i: int = 0) -> tuple[Any, Tensor]:
+        z = self.codes[i] if i in self.codes else self.start(joint, x)
+        if (kept := len(z if torch.is_tensor(z) else z[0])) != len(x):
+            raise ValueError(f"batch {i} has {len(x)} rows and had {kept}: pass the same batches in the same order")
+        self.codes[i] = self.better(joint, x, z)
+        return self.codes[i], x.new_zeros(len(x))
+
+
+# --- What is scored ---
+def objective(joint: Joint, x: Tensor, infer: Infer) -> Tensor:
+    """F_T of each sample, in nats: (n, *X) -> (n,).  The caller reduces: `losses.mean`, `floor` or `soft_floor`."""
     z, bonus = infer(joint, x)
     return joint.log_joint(x, z) + bonus
 
 
-def mean(values):
-    """The average case: (n,) -> scalar (ledger D1-D2)."""
-    return values.mean()
+def bound(joint: Joint, x: Tensor, infer: Amortise, k: int) -> Tensor:
+    """Log of the mean weight p(x, z) / q(z|x) of k draws: (n,), nats; below the log evidence on average (L11)."""
+    draws = (infer.propose(x) for _ in range(k))
+    return torch.stack([joint.log_joint(x, z) - log_q for z, log_q, _ in draws]).logsumexp(0) - math.log(k)
 
 
-def floor(values):
-    """The worst case: (n,) -> scalar (ledger D3)."""
-    return values.min()
+# --- Who moves the parameters ---
+class History(list[float]):
+    """The objective (nats per sample) before each step; ``settled`` once it rises no more."""
 
-
-def soft_floor(beta):
-    """Between the two: ``-(1/beta) log E exp(-beta * value)``; the mean at beta -> 0, the floor at infinity.
-
-    Ledger D5, with the 1/beta that the document drops.
-
-    Examples
-    --------
-    >>> import torch
-    >>> round(float(soft_floor(100.0)(torch.tensor([0.0, 1.0]))), 3)
-    0.007
-    """
-    if not beta > 0:
-        raise ValueError(f"soft_floor needs beta > 0, got {beta}: use mean for beta = 0")
-    return lambda values: -(torch.logsumexp(-beta * values, 0) - math.log(len(values))) / beta
-
-
-# --- Who moves the parameters ---------------------------------------------------------------------------
+    settled = False
 
 
 def _finite(value, step):
-    """The value as a float, or a refusal that names the step."""
-    value = float(value)
-    if not math.isfinite(value):
+    if not math.isfinite(value := float(value)):
         raise FloatingPointError(f"the objective became {value} at step {step}: lower lr, or scale the data")
     return value
 
 
-def alternate(joint, batches, infer, steps, tol=0.0, all_sum=lambda sums: sums, on_step=None):
+def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> dict[str, Tensor]:
+    """One pass: the ``stats`` (``infer``'s own, if it has them) of all batches at their codes, added in float64.
+
+    ``alternate`` is this and ``update``; a distributed engine is this on every worker, an addition, and ``update``.
+    """
+    total, stats = {}, getattr(infer, "stats", None) or _ask(joint, "stats", "alternate", "ascend(...)")
+    for i, x in enumerate(batches):
+        with torch.no_grad():
+            z, bonus = (infer.batch(i) if hasattr(infer, "batch") else infer)(joint, x)
+            found = {"bonus": bonus, "samples": torch.tensor(len(x))} | stats(x, z)
+            found["objective"] = found["objective"] if "objective" in found else joint.log_joint(x, z)
+        for name, value in found.items():
+            value = value.detach().to("cpu", torch.float64)
+            total[name] = total.get(name, 0) + (value.sum() if name in ("objective", "bonus") else value)
+    return total
+
+
+def alternate(
+    joint, batches, infer, steps: int, tol=0.0, all_sum=lambda sums: sums, on_step=lambda *_: None
+) -> History:
     """Maximise over z, then over m, and again: Lloyd, EM and alternating least squares in one loop.
 
-    Parameters
-    ----------
-    batches : re-iterable of tensors (n, *X)
-        Read once per step: a list of tensors, a DataLoader.
-    tol : float
-        Stop when the objective rises by no more than ``tol`` of its size.
-    all_sum : callable
-        Adds the sums of all processes; `gaelib.parallel.all_sum` under ``torchrun``.
-    on_step : callable, optional
-        Called as ``on_step(step, value)`` after each pass.
-
-    Returns
-    -------
-    history : list of float
-        The objective (nats per sample) at the start of each pass.  With exact answers it never falls (D11).
+    ``batches`` is read once per step.  The steps end when one raises the objective by no more than ``tol`` of all that
+    it has risen since the second: a rule without units.  ``all_sum`` adds the sums of all processes; ``on_step(step,
+    value)`` hears of each pass.  A fall beyond rounding, which exact answers exclude (D11), is warned of, no end.
     """
-    history = []
+    history, values, fell = History(), [], ""
+    eps = max((torch.finfo(m.dtype).eps for m in joint.state_dict().values() if m.is_floating_point()), default=0.0)
     for step in range(steps):
-        total = {}
-        with torch.no_grad():
-            for x in batches:
-                z, bonus = infer(joint, x)
-                sums = _ask(joint, "stats", "alternate", "ascend(...)")(x, z)
-                value = sums.pop("objective") if "objective" in sums else joint.log_joint(x, z).sum()
-                sums |= {"objective": value + bonus.sum(), "samples": torch.tensor(len(x))}
-                for name, value in sums.items():  # added in float64, whatever the data's dtype
-                    total[name] = total.get(name, 0) + value.detach().to("cpu", torch.float64)
-            if not total:
-                raise ValueError(f"no batch at step {step}: pass what can be read again, such as a list")
-            total = all_sum(total)
-            history.append(_finite(total.pop("objective") / total.pop("samples"), step))
-            joint.update(total)
-        if on_step is not None:
-            on_step(step, history[-1])
-        if step and history[-1] - history[-2] <= tol * abs(history[-2]):
+        total = all_sum(sums(joint, batches, infer))
+        if not total:
+            raise ValueError(f"no batch at step {step}: pass what can be read again, such as a list")
+        n, constant = total.pop("samples"), total.pop("constant", torch.zeros(()))
+        values.append(_finite((total.pop("objective") + total.pop("bonus")) / n, step))
+        history.append(values[-1] + float(constant / n))
+        joint.update(total)
+        on_step(step, history[-1])
+        rise = values[-1] - values[max(step - 1, 0)]
+        if -rise > 64 * eps * abs(values[-1]) + eps**0.5 * (max(values) - values[0]):
+            fell = fell or f"{-rise:.2g} nats at step {step}, from {history[-2]:.7g} to {history[-1]:.7g}"
+        elif step and rise <= tol * (values[-1] - values[1]):
+            history.settled = True
             break
+    if fell:
+        warnings.warn(f"the objective fell by {fell}: answers or updates are not exact", RuntimeWarning, stacklevel=2)
     return history
 
 
-def ascend(f, params, steps, lr, optimiser=torch.optim.Adam, on_step=None):
-    """Move parameters up the gradient of f, ``lambda: objective(joint, x, infer).mean()`` for example.
+def ascend(
+    f, params, steps: int, lr, optimiser=torch.optim.Adam, on_step=lambda *_: None, batches=None, average=tuple
+) -> History:
+    """Move parameters, and nothing else, up the slope of f, ``lambda: objective(joint, x, infer).mean()`` for example.
 
-    ``optimiser(params, lr=lr)`` is any of torch's.  A true answer of ``on_step(step, value)`` stops the climb.
-    Returns f before each step.
+    ``optimiser`` is any of torch's; ``lr`` a number or a function of the step.  With ``batches``, read again and again,
+    each step is f of the next.  ``average`` takes the slopes to those of all processes.  A true answer of
+    ``on_step(step, value)`` ends the climb.  Returns f before each step.
     """
-    optimiser = optimiser(list(params), lr=lr)
-    history = []
-
-    def loss():
-        optimiser.zero_grad()
-        value = f()
-        _finite(value.detach(), len(history))
-        (-value).backward()
-        return -value
-
+    params, history = list(params), History()
+    mover, rest = optimiser(params, lr=lr(0) if callable(lr) else lr), chain.from_iterable(repeat(batches))
     for step in range(steps):
-        history.append(-float(optimiser.step(loss).detach()))
-        if on_step is not None and on_step(step, history[-1]):
+        x = () if batches is None else (next(rest),)
+
+        def loss(x=x):
+            value = f(*x)
+            _finite(value.detach(), len(history))
+            slopes = torch.autograd.grad(-value, params, allow_unused=True, materialize_grads=True)
+            for part, slope in zip(params, average(slopes)):
+                part.grad = slope
+            return -value
+
+        for group in mover.param_groups if callable(lr) else ():
+            group["lr"] = lr(step)
+        history.append(-float(mover.step(loss).detach()))
+        if on_step(step, history[-1]):
+            history.settled = True
             break
     return history

@@ -84,15 +84,15 @@ class Model(BaseEstimator):
         try:
             for _ in range(self._starts()):
                 joint, history = self._start(data, generator), []
-                self._learn(joint, data, history)
+                settled = self._learn(joint, data, history)
                 if best is None or history[-1] > best[1][-1]:
-                    best = joint, history
+                    best = joint, history, settled
         except KeyboardInterrupt:  # keep the best so far, then let the caller know
             if best or history:
-                self._keep(data, *(best or (joint, history)))
+                self._keep(data, *(best or (joint, history))[:2])
             raise
-        self._keep(data, *best)
-        if self._rising():
+        self._keep(data, *best[:2])
+        if not best[2]:
             warnings.warn(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} steps while the objective still rose: "
                 "raise max_iter or tol",
@@ -105,13 +105,11 @@ class Model(BaseEstimator):
         """The training data, refused before any work if they cannot be used."""
         return Rows(X, self, reset=True)
 
-    def _rising(self):
-        """Whether the steps ran out before the tolerance was met."""
-        last = self.history_[-2:]
-        return len(self.history_) == self.max_iter and (len(last) == 1 or last[1] - last[0] > self.tol * abs(last[0]))
-
     def _learn(self, joint, data, history):
-        """Move the joint's parameters; append the objective of every step to ``history``."""
+        """Move the joint's parameters; append the objective of every step to ``history``.
+
+        Returns whether the tolerance was met before the steps ran out.
+        """
         with tqdm(total=self.max_iter, disable=None if self.verbose else True, leave=False) as bar:
 
             def on_step(step, value):
@@ -119,21 +117,21 @@ class Model(BaseEstimator):
                 bar.update()
 
             joint, batches = self._reading(joint, data)
-            alternate(joint, batches, self.infer, self.max_iter, self.tol, all_sum, on_step)
+            return alternate(joint, batches, self.infer, self.max_iter, self.tol, all_sum, on_step).settled
 
     def _reading(self, joint, data):
         """The joint as a fit reads it, and the batches."""
         return joint, data
 
     def _ascend(self, f, params, history):
-        """Climb f by L-BFGS until a step of it raises f by no more than ``tol``."""
+        """Climb f by L-BFGS until a step raises f by no more than ``tol`` of all since the second, as `alternate` stops."""
 
         def settled(step, value):
             history.append(value)
-            return step and value - history[-2] <= self.tol * abs(value)
+            return step and value - history[-2] <= self.tol * (value - history[1])
 
         lbfgs = partial(torch.optim.LBFGS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=0)
-        ascend(f, params, self.max_iter, 1.0, lbfgs, settled)
+        return ascend(f, params, self.max_iter, 1.0, lbfgs, settled).settled
 
     def _starts(self):
         return getattr(self, "n_init", 1)

@@ -231,3 +231,204 @@ def test_a_special_case_is_short():
     assert len(inspect.getsource(Shift).splitlines()) <= 25
     code = [line for line in inspect.getsource(Shift).splitlines() if line.strip() and '"""' not in line]
     assert len(code) <= 20
+
+
+# --- Stopping ---
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-4, 1 / 255, 1.0, 1e6])
+def test_stopping_does_not_see_units(unit):
+    x = torch.rand(3000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def passes(unit, tol):
+        return alternate(joint := Flats(x[:8] * unit), [x * unit], Exact(), 300, tol), joint
+
+    here, joint = passes(unit, 1e-4)
+    there, _ = passes(1.0, 1e-4)
+    assert len(here) == len(there) and here.settled and len(here) < 300
+    end = passes(unit, 0.0)[1]
+    left = float(joint.log_joints(x * unit).amax(1).sum() - end.log_joints(x * unit).amax(1).sum())
+    all_of_it = float(((x * unit - end.means[end.argmax(x * unit)]) ** 2).sum())
+    assert -left < 3e-3 * all_of_it  # within .3 % of the end
+
+
+class Lifted(Shift):
+    """The same, measured from elsewhere, as densities are in other units."""
+
+    def log_joint(self, x, z):
+        return super().log_joint(x, z) + 1e4
+
+
+def test_stopping_does_not_see_a_constant():
+    low, high = (alternate(joint(9.0), [data(D=1)], Exact(), 99, 1e-3) for joint in (Shift, Lifted))
+    assert len(low) == len(high) > 5 and low.settled
+
+
+class Forgetful(Shift):
+    """Its second update is wrong."""
+
+    moves = 0
+
+    def update(self, sums):
+        super().update(sums)
+        self.moves += 1
+        if self.moves == 2:
+            self.m.data.add_(3.0)
+
+
+def test_a_fall_is_said_and_is_no_convergence():
+    with pytest.warns(RuntimeWarning, match=r"fell by \S+ nats at step 2, from .* to .*not exact"):
+        history = alternate(Forgetful(5.0), [data(D=1)], Exact(), 40, 1e-6)
+    assert history[2] < history[1] and history.settled and len(history) > 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_is_no_fall(dtype, recwarn):
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)).to(dtype) + 30
+    alternate(Flats(x[:5]), [x], Exact(), 100, 0.0)
+    assert not recwarn.list
+
+
+def test_steps_that_run_out_are_not_settled():
+    assert not alternate(Shift(9.0), [data(D=1)], Exact(), 3).settled
+    assert alternate(Shift(9.0), [data(D=1)], Exact(), 99, 1e-3).settled
+
+
+# --- One pass, and who answers ---
+
+
+def test_sums_of_parts_are_sums_of_all_in_float64():
+    x = data(60).float()
+    joint = Flats(x[:4])
+    whole, parts = core.sums(joint, [x], Exact()), core.sums(joint, x.split(7), Exact())
+    assert whole.keys() == parts.keys() and whole["samples"] == 60
+    for name, value in parts.items():
+        assert value.dtype == torch.float64
+        assert torch.allclose(value, whole[name], rtol=1e-6, atol=1e-6), name
+
+
+def test_an_answer_may_bring_its_own_sums():
+    class Counting(Exact):
+        def stats(self, x, z):
+            return {"z": z.sum(), "n": torch.tensor(10 * len(z))}
+
+    assert core.sums(Shift(), [data()], Counting())["n"] == 400
+
+
+class Line(torch.nn.Module):
+    """mean and log scale of q(z|x): (n, 1) -> (n, 1), (n, 1)."""
+
+    def __init__(self, mean, scale):
+        super().__init__()
+        self.mean, self.scale = mean, scale
+
+    def forward(self, x):
+        return torch.full_like(x, self.mean), torch.full_like(x, math.log(self.scale))
+
+
+class Normal(Joint):
+    """z ~ N(0, 1), x ~ N(z, .05): ledger L11's model."""
+
+    def log_joint(self, x, z):
+        return noise.gaussian(z, torch.zeros_like(z), 1.0) + noise.gaussian(x, z, 0.05)
+
+
+def l11(n, q=(0.5, 0.1**0.5)):
+    x = torch.full((n, 1), 0.7, dtype=torch.float64)
+    return Normal(), x, core.Amortise(Line(*q), 1.0, torch.Generator().manual_seed(0))
+
+
+def test_an_encoder_answers_with_the_evidence_bound():
+    joint, x, infer = l11(400_000)
+    evidence, elbo = -1.176667, float(objective(joint, x, infer).mean())
+    assert abs(evidence - elbo - 0.470698) < 3e-3
+    exact = (0.7 / 1.05, (0.05 / 1.05) ** 0.5)  # the posterior itself: every draw is the evidence
+    joint, x, infer = l11(9, exact)
+    assert (core.bound(joint, x, infer, 1) - evidence).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("k", "gap"), [(1, 0.4705), (2, 0.1599), (5, 0.0477), (10, 0.0221)])
+def test_more_draws_raise_the_bound(k, gap):
+    joint, x, infer = l11(200_000)
+    assert abs(-1.176667 - float(core.bound(joint, x, infer, k).mean()) - gap) < 4e-3
+
+
+def test_an_encoder_at_temperature_zero_gives_the_code():
+    infer = core.Amortise(torch.nn.Identity())
+    z, bonus = infer(Shift(), data())
+    assert torch.equal(z, data()) and not bonus.any()
+
+
+def test_shared_noise_scores_a_row_alike_wherever_it_stands():
+    joint, x, infer = l11(5)
+    infer.shared = True
+    assert len(set(objective(joint, x, infer).tolist())) == 1
+    infer.shared = False
+    assert len(set(objective(joint, x, infer).tolist())) == 5
+
+
+def test_given_codes_are_scored_as_they_are():
+    x = data()
+    z = torch.nn.Parameter(torch.zeros_like(x))
+    history = ascend(lambda: objective(Shift(), x, core.Given(z)).mean(), [z], 200, 0.1)
+    assert (z - Shift().argmax(x)).abs().max() < 1e-2 and history[-1] > history[0]
+
+
+def test_kept_codes_never_fall_where_restarts_may():
+    def better(joint, x, z):
+        return climb(lambda z: joint.log_joint(x, z), z, steps=1, lr=0.05)
+
+    batches = list(data(D=1).split(15))
+    joint = Shift(4.0)
+    kept = core.Kept(better, start_at_zero)
+    history = alternate(joint, batches, kept, 30)
+    assert min(b - a for a, b in itertools.pairwise(history)) > 0
+    assert [len(kept.codes[i]) for i in range(3)] == [15, 15, 10]
+    again = torch.cat([kept.codes[i] for i in range(3)])
+    assert (again - joint.argmax(data(D=1))).abs().max() < 0.1
+    with pytest.raises(ValueError, match=r"batch 0 has 7 rows and had 15.*same order"):
+        kept(joint, data(7, 1))
+
+
+@pytest.mark.parametrize("optimiser", [torch.optim.Adam, torch.optim.SGD])
+def test_climb_by_an_optimiser_projects_and_does_not_average(optimiser):
+    x = data(6)
+
+    def f(z):
+        return -(z - x).square().sum(1)
+
+    whole = climb(f, torch.zeros_like(x), 300, 0.1, project=lambda z: z.clamp(max=0.5), optimiser=optimiser)
+    assert (whole - x.clamp(max=0.5)).abs().max() < 1e-3
+    alone = climb(lambda z: -(z - x[:1]).square().sum(1), torch.zeros(1, 3).double(), 3, 0.1, optimiser=optimiser)
+    beside = climb(f, torch.zeros_like(x), 3, 0.1, optimiser=optimiser)[:1]
+    assert torch.equal(alone, beside)
+
+
+def test_plain_steps_are_those_of_gradient_descent():
+    x, z = data(6), data(6, seed=1)
+    by_hand = z + 0.1 * 2 * (x - z)
+    assert torch.allclose(climb(lambda z: -(z - x).square().sum(1), z, 1, 0.1), by_hand, rtol=1e-14)
+
+
+# --- Gradients ---
+
+
+def test_ascend_reads_batches_again_and_again_and_moves_nothing_else():
+    seen, rates = [], []
+    joint, other = Shift(0.0), torch.nn.Parameter(torch.ones(()).double())
+
+    def f(x):
+        seen.append(len(x))
+        return objective(joint, x, Exact()).mean() * other
+
+    ascend(f, [joint.m], 7, lambda step: rates.append(step) or 0.1 / (1 + step), batches=data().split(15))
+    assert seen == [15, 15, 10, 15, 15, 10, 15] and rates == [0, *range(7)]
+    assert other.grad is None and joint.m.grad is not None
+
+
+def test_slopes_can_be_averaged():
+    a, b = Shift(0.0), Shift(0.0)
+    ascend(lambda: objective(a, data(), Exact()).mean(), [a.m], 1, 0.5, torch.optim.SGD)
+    half = lambda slopes: [slope / 2 for slope in slopes]
+    ascend(lambda: objective(b, data(), Exact()).mean(), [b.m], 1, 0.5, torch.optim.SGD, average=half)
+    assert torch.allclose(a.m, 2 * b.m, rtol=1e-14)

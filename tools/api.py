@@ -94,7 +94,7 @@ def blocks(text, links):
                 mark = ITEM.match(item)[0].strip()
                 text_ = inline(item[len(ITEM.match(item)[0]) :], links)
                 out.append(f"{mark if mark[0].isdigit() else '-'} {text_}")
-            out = [*out[:-len(items)], "\n".join(out[-len(items):])]
+            out = [*out[: -len(items)], "\n".join(out[-len(items) :])]
         else:
             out.append(inline(re.sub(r"::$", ":", block), links))
     return "\n\n".join(out)

@@ -119,8 +119,8 @@ class Flats(Joint):
     def _with_objective(self, sums, x):
         """The sums and the log joint's, which follows from the squared error."""
         constant = math.log(len(self.means)) + 0.5 * x.shape[1] * math.log(2 * math.pi * self.variance)
-        objective = -sums["error"].double().sum() / (2 * self.variance) - len(x) * constant
-        return sums | {"objective": objective}
+        objective = -sums["error"].double().sum() / (2 * self.variance)
+        return sums | {"objective": objective, "constant": torch.tensor(-len(x) * constant, dtype=torch.float64)}
 
     @torch.no_grad()
     def update(self, sums):

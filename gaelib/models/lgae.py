@@ -112,7 +112,8 @@ class LGAE(LinearCode):
         return Flats(mean[None], axes[None])
 
     def _learn(self, joint, data, history):
-        {"alternate": super()._learn, "gradient": self._climb}.get(self.solver, self._solve)(joint, data, history)
+        learn = {"alternate": super()._learn, "gradient": self._climb}.get(self.solver, self._solve)
+        return learn(joint, data, history)
 
     def _solve(self, joint, data, history):
         """The closed form; what the flat does not catch is the objective."""
@@ -122,6 +123,7 @@ class LGAE(LinearCode):
         joint.bases.copy_(upright(axes)[None])
         history.append(-left - 0.5 * data.width * math.log(math.pi))
         self._explain(data, variance)
+        return True
 
     def _explain(self, data, variance):
         """Variances divided by n - 1 instead of n, for n rows of all processes."""
@@ -137,11 +139,9 @@ class LGAE(LinearCode):
         orthogonal(free, "bases", orthogonal_map="cayley")
         for weight in free.parameters():
             weight.register_hook(torch.Tensor.contiguous)  # LBFGS flattens gradients by view
-        self._ascend(lambda: objective(free, x, self.infer).mean(), free.parameters(), history)
+        settled = self._ascend(lambda: objective(free, x, self.infer).mean(), free.parameters(), history)
         joint.bases.copy_(free.bases.detach())
-
-    def _rising(self):
-        return self.solver in ("alternate", "gradient") and super()._rising()
+        return settled
 
     def _finish(self, data):
         if self.solver not in ("eigh", "svd"):

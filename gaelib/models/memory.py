@@ -50,9 +50,7 @@ class Memory(Codebook):
         # Every stored row finds itself at distance 0: looking for it would cost N^2 D operations.
         N, D = joint.means.shape
         history.append(-log(N) - 0.5 * D * log(2 * pi * joint.variance))
-
-    def _rising(self):
-        return False
+        return True
 
     def _finish(self, data):
         pass

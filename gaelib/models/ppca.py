@@ -106,12 +106,9 @@ class PPCA(LinearCode):
 
     def _learn(self, joint, data, history):
         if self.solver == "em":
-            super()._learn(joint, data, history)
-        else:
-            history.append(self._objective(joint, data))
-
-    def _rising(self):
-        return self.solver == "em" and super()._rising()
+            return super()._learn(joint, data, history)
+        history.append(self._objective(joint, data))
+        return True
 
     def _finish(self, data):
         joint = self.joint_  # the evidence does not see a rotation of u: choose the principal axes

@@ -13,10 +13,10 @@ import torch
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from torch import nn
 
-from ..core import Joint, objective
+from ..core import Given, Joint, objective
 from ..estimator import Model
 from ..noise import gaussian
-from ..supervised import Given, Labelled, Observed, least_squares, pairs, total
+from ..supervised import Labelled, Observed, least_squares, pairs, total
 
 
 class Affine(Joint):
@@ -112,6 +112,7 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
             sums = total(data, joint.stats)
             history.append(float(sums.pop("score") / sums["n"]))
             joint.update(sums)
+        return True
 
     def _finish(self, data):
         super()._finish(data)
@@ -189,4 +190,4 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
         def penalised():
             return objective(joint, x, Given(z)).mean() - strength * joint.weights.square().sum()
 
-        self._ascend(penalised, joint.parameters(), history)
+        return self._ascend(penalised, joint.parameters(), history)

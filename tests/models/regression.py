@@ -8,9 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from gaelib import LinearRegression, LogisticRegression, data, parallel
-from gaelib.core import objective
+from gaelib.core import Given, objective
 from gaelib.models.regression import Linear, Logistic
-from gaelib.supervised import Given
 from sklearn import linear_model as reference
 from sklearn.exceptions import ConvergenceWarning
 
