@@ -78,7 +78,7 @@ def race(repeats):
         errors = squared_error(fit(X, 11, 0, starts=1).history_, 11)
         passes = int((errors <= AUTHOR).argmax()) + 1
         ours = []
-        for repeat in range(repeats):
+        for _ in range(repeats):
             begun = time.perf_counter()
             fit(X, 11, 0, passes, starts=1)
             ours.append(time.perf_counter() - begun)

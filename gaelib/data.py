@@ -124,8 +124,9 @@ def fashion_mnist(train=True):
 def image(name):
     """A picture to restore: "camera" or "astronaut", "F16", "barbara" or "zebra".
 
-    The first two are bundled with scikit-image. The others are the deep image prior's own; each comes from ``images/`` in the folder that ``GAELIB_DATA`` names, else from the user's cache folder, and its
-    SHA-256 is checked, as for `mnist`.  From the public repository of Ulyanov, Vedaldi and Lempitsky; Apache-2.0.
+    The first two are bundled with scikit-image. The others are the deep image prior's own; each comes from ``images/``
+    in the folder that ``GAELIB_DATA`` names, else from the user's cache folder, and its SHA-256 is checked, as for
+    `mnist`.  From the public repository of Ulyanov, Vedaldi and Lempitsky; Apache-2.0.
 
     Returns
     -------

@@ -120,7 +120,7 @@ def assert_same(sums, expected, relative):
         assert away <= relative * value.double().abs().max(), (name, float(away))
 
 
-@pytest.mark.parametrize("dtype, relative", [(torch.float32, 1e-4), (torch.float64, 1e-12)], ids=str)
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 1e-4), (torch.float64, 1e-12)], ids=str)
 @pytest.mark.parametrize("shift", [0.0, 1e3])
 def test_sums_are_those_of_all_rows(dtype, relative, shift, full):
     """Though only rows that changed sides are added and taken away, pass after pass."""
@@ -186,7 +186,9 @@ def test_starts_share_it(monkeypatch):
     assert len(built) == 1
 
 
-@pytest.mark.parametrize("K, D, expected", [(63, 600, False), (64, 512, True), (64, 511, False), (600, 63, False)])
+@pytest.mark.parametrize(
+    ("K", "D", "expected"), [(63, 600, False), (64, 512, True), (64, 511, False), (600, 63, False)]
+)
 def test_is_for_many_points_with_many_columns(K, D, expected, full):
     X, _ = clouds(max(300, K), D=D, K=K)
     KMeans(K, init=X[:K], max_iter=2, tol=1).fit(X.numpy())

@@ -2,8 +2,9 @@
 
     log q(x|z) = log q(z|x) + log q(x) - log q(z)
 
-The first term is the target, what a network says of x; the second is the prior, what is known of pictures.  Climbing finds
-one maximum; with noise of temperature 1 the same steps are Langevin's, and draw from the density whose log is climbed.
+The first term is the target, what a network says of x; the second is the prior, what is known of pictures.  Climbing
+finds one maximum; with noise of temperature 1 the same steps are Langevin's, and draw from the density whose log is
+climbed.
 """
 
 import math
@@ -163,7 +164,7 @@ def activate(
 
 @contextmanager
 def listening(model, layers):
-    """``hear(x, transforms, generator) -> {layer: output}`` while it lasts; then the hooks go and the modes come back."""
+    """``hear(x, transforms, generator) -> {layer: output}`` while it lasts; then hooks go and modes come back."""
     modules = dict(model.named_modules())
     if unknown := sorted(set(layers) - set(modules)):
         names = ", ".join(name for name in modules if name)

@@ -109,7 +109,8 @@ def deep_image_prior(
         A, from the picture as a tensor (1, C, H, W) to the measurement with channels first: `Mask`, `Downsample`,
         `Linear`, or any differentiable callable.  None for noise alone.
     network : "small", "reference" or Module
-        `Hourglass` with 3 scales of 24 channels, or with the paper's 5 scales of 128 channels and 4 skip channels; or a network of your own, (1, inputs, H, W) -> (1, C, H, W), of which a copy is used.
+        `Hourglass` with 3 scales of 24 channels, or with the paper's 5 scales of 128 channels and 4 skip channels; or
+        a network of your own, (1, inputs, H, W) -> (1, C, H, W), of which a copy is used.
     steps : int
         Of Adam; with ``stop``, at most so many.
     stop : WindowedVariance, optional
@@ -291,8 +292,8 @@ def _check_values(name, values, pixels):
     if bad.any():
         where = tuple(np.argwhere(bad)[0].tolist())
         raise ValueError(
-            f"the {name} holds {bad.sum()} non-finite of {values.size} values, the first at {where}: fill them, or pass "
-            "Mask(known) as the operator"
+            f"the {name} holds {bad.sum()} non-finite of {values.size} values, the first at {where}: fill them, or "
+            "pass Mask(known) as the operator"
         )
     if pixels and values.size and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
@@ -336,8 +337,8 @@ def _built(network, channels, size, seed):
         network = Hourglass(channels, **NETWORKS[network])
     if min(size) <= 2**network.scales:
         raise ValueError(
-            f"the picture is {size}, and {network.scales} halvings need more than {2**network.scales} pixels a side: pass a "
-            "larger picture, or an Hourglass with fewer scales"
+            f"the picture is {size}, and {network.scales} halvings need more than {2**network.scales} pixels a side: "
+            "pass a larger picture, or an Hourglass with fewer scales"
         )
     return network
 

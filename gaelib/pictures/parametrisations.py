@@ -1,8 +1,8 @@
 """Pictures that climb: how they are parametrised.
 
 A parametrisation has ``start(n, generator) -> params`` (n, *shape), ``image(params) -> x`` (n, *shape) and
-``confine(params)``, which keeps the picture in its bounds.  Both parametrisations here are linear and one to one: a density over x
-stays the same density, up to a constant, over the parameters.  Only the path changes.
+``confine(params)``, which keeps the picture in its bounds.  Both parametrisations here are linear and one to one: a
+density over x stays the same density, up to a constant, over the parameters.  Only the path changes.
 """
 
 import math
@@ -73,9 +73,9 @@ class Pixels:
 class Fourier(Pixels):
     """A picture as its waves: coarse ones move fast and fine ones slowly, by ``1 / frequency ** decay``.
 
-    Natural pictures have amplitudes that fall like one over the frequency.  A step in these parameters is a step in pixels times
-    the square of that fall, so it preconditions the climb without changing what is highest.  The waves are Hartley's: real,
-    orthonormal, their own inverse, and as many as pixels.
+    Natural pictures have amplitudes that fall like one over the frequency.  A step in these parameters is a step in
+    pixels times the square of that fall, so it preconditions the climb without changing what is highest.  The waves are
+    Hartley's: real, orthonormal, their own inverse, and as many as pixels.
 
     Parameters
     ----------
@@ -121,6 +121,3 @@ def hartley(x):
     """Hartley's transform over the last two axes, real, orthonormal and its own inverse: (..., H, W) -> (..., H, W)."""
     waves = torch.fft.fft2(x, norm="ortho")
     return waves.real - waves.imag
-
-
-# --- Transforms: (x, generator) -> x.  One draw a step, the same for all pictures, so that no picture's path depends on n. ---

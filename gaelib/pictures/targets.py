@@ -1,6 +1,6 @@
-"""Terms: what a picture is asked to raise.  A number for each picture, from the picture and from what a network says of it.
+"""Terms: what a picture is asked to raise.  A number for each, from the picture and from what a network says of it.
 
-Targets listen to layers of the network; priors look at the picture alone.  All are a `Term`; they add, subtract and scale.
+Targets listen to layers of the network; priors look at the picture alone.  All are a `Term`: they add, subtract, scale.
 """
 
 import copy
@@ -67,7 +67,7 @@ def channel(unit, layer):
 
 
 def neuron(unit, layer, place=None):
-    """One unit of a channel at one place, ``(row, column)``; by default in the middle.  Other parameters as in `logit`."""
+    """One unit of a channel at one place, ``(row, column)``; by default in the middle.  The rest as in `logit`."""
 
     def of(out):
         at = place or tuple(size // 2 for size in out.shape[2:])
@@ -83,7 +83,8 @@ def direction(vector, layer):
     vector = torch.as_tensor(vector, dtype=torch.float64).flatten()
     if not vector.norm() > 0:
         raise ValueError(
-            f"direction has {len(vector)} entries and length {vector.norm():g}: pass a finite vector that points somewhere"
+            f"direction has {len(vector)} entries and length {vector.norm():g}: "
+            "pass a finite vector that points somewhere"
         )
 
     def of(out):
@@ -105,7 +106,8 @@ def _heard(layer, of):
         if not torch.is_tensor(out) or out.ndim < 2:
             what = f"a {type(out).__name__}" + (f" of {len(out)}" if isinstance(out, (tuple, list, dict)) else "")
             raise TypeError(
-                f"layer {layer!r} returns {what}, and a target needs 1 tensor (n, units, ...): name an inner layer, or wrap the model"
+                f"layer {layer!r} returns {what}, and a target needs 1 tensor (n, units, ...): "
+                "name an inner layer, or wrap the model"
             )
         return of(out)
 
@@ -117,7 +119,8 @@ def _pick(out, unit, layer):
     unit, (n, units) = torch.as_tensor(unit, device=out.device), out.shape
     if unit.is_floating_point() or unit.min() < 0 or unit.max() >= units:
         raise ValueError(
-            f"unit {unit.max().item()} is not among the {units} of layer {layer!r}: pass an integer from 0 to {units - 1}"
+            f"unit {unit.max().item()} is not among the {units} of layer {layer!r}: "
+            f"pass an integer from 0 to {units - 1}"
         )
     if unit.ndim and len(unit) != n:
         raise ValueError(f"got {len(unit)} units for {n} pictures: pass one unit, or one for each picture")
@@ -149,19 +152,20 @@ def density(model, infer=None):
     Parameters
     ----------
     model : fitted estimator, or Joint
-        `PPCA` gives the log evidence, `LGAE` or `KMeans` the max over the code; any other with ``score_samples`` does too.
+        `PPCA` gives the log evidence, `LGAE` or `KMeans` the max over the code; so does any with ``score_samples``.
     infer : callable, optional
         Who answers the max: the estimator's own, or `Exact` for a bare joint.
 
     Notes
     -----
-    The codes are detached.  The slope in x is right all the same: at the best code, or posterior, nothing is gained by moving it
-    (the envelope theorem, ledger B10).
+    The codes are detached.  The slope in x is right all the same: at the best code, or posterior, nothing is gained by
+    moving it (the envelope theorem, ledger B10).
     """
     joint, infer = getattr(model, "joint_", model), infer or getattr(model, "infer", Exact())
     if not isinstance(joint, Joint):
         raise TypeError(
-            f"prior {type(model).__name__} has no joint: pass a fitted estimator, a Joint, or a sum of Terms such as l2(0.1)"
+            f"prior {type(model).__name__} has no joint: "
+            "pass a fitted estimator, a Joint, or a sum of Terms such as l2(0.1)"
         )
     joint, wanted = copy.deepcopy(joint), getattr(model, "n_features_in_", None)  # the copy may change device
 
@@ -169,14 +173,16 @@ def density(model, infer=None):
         flat = x.flatten(1)
         if wanted not in (None, flat.shape[1]):
             raise ValueError(
-                f"the prior was fitted on {wanted} columns, the picture has {flat.shape[1]} entries: fit it on such pictures"
+                f"the prior was fitted on {wanted} columns, the picture has {flat.shape[1]} entries: "
+                "fit it on such pictures"
             )
         like = next((part for part in (*joint.buffers(), *joint.parameters()) if part.is_floating_point()), x)
         try:
             value = objective(joint.to(x.device), flat.to(like.dtype), infer)
         except RuntimeError as error:
             raise ValueError(
-                f"the prior does not take pictures of {flat.shape[1]} entries ({str(error).splitlines()[0]}): fit it on such pictures"
+                f"the prior does not take pictures of {flat.shape[1]} entries ({str(error).splitlines()[0]}): "
+                "fit it on such pictures"
             ) from None
         return value.to(x.dtype)
 

@@ -1,6 +1,7 @@
 """Maximal activation: closed forms, the chain's density, traces left on the model, and what is refused."""
 
 import math
+import typing
 
 import numpy as np
 import pytest
@@ -233,7 +234,13 @@ class Bayes(nn.Module):
 
 
 class TestChain:
-    options = {"parametrisation": Pixels((1,), spread=1.0), "prior": Bumps(), "n": 4000, "steps": 500, "lr": 0.02}
+    options: typing.ClassVar = {
+        "parametrisation": Pixels((1,), spread=1.0),
+        "prior": Bumps(),
+        "n": 4000,
+        "steps": 500,
+        "lr": 0.02,
+    }
 
     def test_the_chain_draws_from_the_class_and_the_climb_does_not(self):
         law = torch.distributions.Normal(2.0, 1.0)
@@ -271,7 +278,7 @@ class TestChain:
 
 
 class TestSeeds:
-    noisy = {"noise": 1.0, "transforms": [jitter(1), rotate(9), scale(0.9, 1.1)], "steps": 9, "n": 3}
+    noisy: typing.ClassVar = {"noise": 1.0, "transforms": [jitter(1), rotate(9), scale(0.9, 1.1)], "steps": 9, "n": 3}
 
     def test_the_seed_decides(self):
         state = torch.random.get_rng_state()
@@ -399,7 +406,11 @@ def test_refused(case):
 
 def test_refused_before_any_step():
     seen = []
-    for bad in ({"target": logit(10)}, {"prior": PPCA(2).fit(X[:, :60])}, {"target": channel(0, "conv9")}):
-        with pytest.raises(ValueError):
+    for bad, said in (
+        ({"target": logit(10)}, "unit 10"),
+        ({"prior": PPCA(2).fit(X[:, :60])}, "60 columns"),
+        ({"target": channel(0, "conv9")}, "conv9"),
+    ):
+        with pytest.raises(ValueError, match=said):
             up(callback=lambda step, images: seen.append(step), **bad)
     assert not seen

@@ -127,7 +127,7 @@ def test_one_start_is_not_enough(monkeypatch):
 
 
 def test_argmax_needs_absorption():
-    with pytest.raises(ValueError, match="absorb=0.*infinity.*absorb > 0"):
+    with pytest.raises(ValueError, match=r"absorb=0.*infinity.*absorb > 0"):
         joint(0).argmax(normal(2, 3))
 
 

@@ -132,11 +132,11 @@ def test_more_starts_are_no_worse(digits):
 
 
 def test_same_seed_same_answer_and_nothing_global_moves(digits):
-    before, torch_before = np.random.get_state()[1].copy(), torch.random.get_rng_state()
+    before, torch_before = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002
     a, b = (KMeans(10, random_state=7).fit(digits) for _ in range(2))
     KMeans(3).fit(digits[:50])
     assert np.array_equal(a.cluster_centers_, b.cluster_centers_)
-    assert np.array_equal(before, np.random.get_state()[1]) and torch.equal(torch_before, torch.random.get_rng_state())
+    assert np.array_equal(before, np.random.get_state()[1]) and torch.equal(torch_before, torch.random.get_rng_state())  # noqa: NPY002
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -212,7 +213,7 @@ def test_more_components_than_distinct_rows_and_than_a_component_s_rows():
     ],
 )
 def test_what_cannot_work_is_refused(change, said):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(said[0])) as error:
         LLGAE(**{"n_clusters": 3, "n_components": 1} | change).fit(np.repeat(np.eye(3), 4, 0))
     assert all(part in str(error.value) for part in said), str(error.value)
 
