@@ -10,6 +10,8 @@ import os
 import re
 from decimal import Decimal
 
+import psutil
+import pytest
 from nbval.plugin import IPyNbCell
 
 # Blanks before a number belong to it: 9.99 may become 10.00 in a column of fixed width.
@@ -68,6 +70,22 @@ def sanitize(cell, text):
 
 
 IPyNbCell.sanitize = sanitize
+
+
+def seconds(file):
+    """CPU time of a notebook's kernel so far: what a busy neighbour does not change."""
+    process = psutil.Process(file.kernel.km.provisioner.process.pid)
+    return sum(process.cpu_times()[:2])
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    if not isinstance(item, IPyNbCell):
+        yield
+        return
+    before = seconds(item.parent)
+    yield
+    item.user_properties.append(("cpu", f"{seconds(item.parent) - before:.2f}"))
 
 
 def pytest_terminal_summary(terminalreporter):

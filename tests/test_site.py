@@ -171,7 +171,7 @@ def test_the_digests_follow_the_package_and_the_pages(tmp_path):
 
 
 @pytest.mark.parametrize(("changed", "words"), [
-    ({}, "Verified on 2031-02-03, commit abc1234, CPU, in 5.0 s: all 2 cells gave the results that you see."),
+    ({}, "Verified on 2031-02-03, commit abc1234, CPU, in 5.0 s: 2 cells gave the results that you see."),
     ({"gaelib": "new"}, "Stale: the package changed after the run on 2031-02-03, commit abc1234, CPU, in 5.0 s."),
     ({"a": "new", "gaelib": "new"}, "Stale: this page and the package changed after"),
 ])  # fmt: skip
@@ -179,6 +179,8 @@ def test_stamp(changed, words):
     tally, digest = account.Tally(passed=2, seconds=5.0), {"gaelib": "1", "a": "2"}
     run = account.Account("2031-02-03", "abc1234", "CPU", digest, tally, {"a": tally})
     assert bookext.stamp(run, digest | changed, "a", notebook=True).startswith(words)
+    tally.skipped = 3
+    assert changed or bookext.stamp(run, digest, "a", notebook=True).endswith("that you see; 3 were skipped.")
     assert bookext.stamp(run, digest | changed, "b", notebook=True) == "This page is not verified in this copy."
     assert bookext.stamp(None, digest, "a", notebook=False) == "This page is not verified in this copy."
 
@@ -224,12 +226,12 @@ def test_pages_carry_the_results(fork):
 
     good, bad, changed, silent = (text(doc, ".gae-stamp") for doc in fork.docs)
     where = "on 2031-02-03, commit abc1234, CPU, in 2.5 s"
-    assert good == f"Verified {where}: all 1 cells gave the results that you see."
+    assert good == f"Verified {where}: 1 cells gave the results that you see."
     assert bad == f"Failed {where}: 1 of 1 cells."
     assert changed == f"Stale: this page changed after the run {where}."
     assert silent == "This page is not verified in this copy."
     assert text("references", ".gae-stamp").endswith("2 of 5 tests of the book.")
-    assert "2 s to run (CPU)" in text(fork.docs[0], ".gae-times")
+    assert "2 s of CPU time to run" in text(fork.docs[0], ".gae-times")
     assert "1 passed" in text("ledger", "#ledger-e1") and "1 failed" in text("ledger", "#ledger-e2")
     assert "none yet" in text("ledger", "#ledger-h7")
     table = text("parity", "table.gae-parity")

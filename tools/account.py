@@ -1,7 +1,7 @@
 """What the last `make test` says: one JUnit file, read for the ledger, the parity table and the stamps.
 
 The file is `_build/results.xml`. `tests/conftest.py` adds the properties `commit`, `device` and the `digest` of the
-package and of every page to the first test; a ledger check adds `ledger`, a comparison with a reference
+package and of every page to the first test; a cell adds `cpu`, its kernel's seconds of CPU time; a ledger check adds `ledger`, a comparison with a reference
 adds `parity`. Without the file there is no account, and the pages say "not verified in this copy".
 """
 
@@ -28,7 +28,8 @@ class Tally:
         self.failed += bool(verdict & {"failure", "error"})
         self.skipped += "skipped" in verdict
         self.passed += not verdict & {"failure", "error", "skipped"}
-        self.seconds += float(case.get("time", 0))
+        cpu = [p.get("value") for p in case.iter("property") if p.get("name") == "cpu"]
+        self.seconds += float(cpu[0] if cpu else case.get("time", 0))
 
 
 @dataclass

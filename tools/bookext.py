@@ -46,7 +46,8 @@ ANSWERS = {  # infer in map.yml -> what the map says
 }  # fmt: skip
 WORDS_A_MINUTE = 200
 NOT_VERIFIED = "not verified in this copy"
-PROMISE = "under 60 s to run on two CPU cores"  # tests/conftest.py keeps it
+MINUTES_AN_EXERCISE = 10
+PROMISE = "under 60 s of CPU time to run"  # tests/conftest.py keeps it
 log = logging.getLogger(__name__)
 
 
@@ -225,15 +226,35 @@ class Facts(SphinxDirective):
         return [nodes.container("", *body, classes=["gae-facts"])]
 
 
+def minutes(doctree: nodes.document) -> tuple[int, int]:
+    """(minutes to read, minutes to do) a page: what is in sight, then its exercises.
+
+    Half a minute for each figure and each displayed formula beside the words; ten for each exercise, an estimate.
+    """
+    seen = lambda node: not in_fold(node)
+    words = sum(len(part.astext().split()) for part in doctree.findall(nodes.paragraph) if seen(part))
+    looked_at = [*doctree.findall(nodes.figure), *doctree.findall(nodes.math_block)]
+    sliders = sum("gae-slider" in raw.astext() for raw in doctree.findall(nodes.raw))
+    exercises = sum(isinstance(node, nodes.Admonition) and "exercise" in node["classes"] for node in doctree.findall())
+    still = (sum(map(seen, looked_at)) + sliders) / 2
+    return max(1, round(words / WORDS_A_MINUTE + still)), exercises * MINUTES_AN_EXERCISE
+
+
+def in_fold(node: nodes.Node) -> bool:
+    while (node := node.parent) is not None:
+        if "gae-fold" in getattr(node, "attributes", {}).get("classes", []):
+            return True
+    return False
+
+
 def fill_times(app: Sphinx, doctree: nodes.document) -> None:
-    """Write the times into {facts}, once the whole page is read."""
+    """Write the times into {facts}, once the whole page is read and folded."""
     for place in doctree.findall(lambda n: isinstance(n, nodes.inline) and "gae-times" in n["classes"]):
-        words = sum(len(part.astext().split()) for part in doctree.findall(nodes.paragraph))
         tests = results(root(app))
         tally = tests and tests.notebooks.get(app.env.docname)
-        run = f"{tally.seconds:.0f} s to run ({tests.device})" if tally else PROMISE
-        minutes = -(-words // WORDS_A_MINUTE)
-        place += nodes.Text(f"{minutes} minute{'s' * (minutes > 1)} to read · {run}")
+        run = f"{tally.seconds:.0f} s of CPU time to run" if tally else PROMISE
+        read, do = minutes(doctree)
+        place += nodes.Text(f"{read} minute{'s' * (read > 1)} to read · about {do} for the exercises · {run}")
 
 
 # --- the landing page ---------------------------------------------------------------------------------------
@@ -281,7 +302,9 @@ def stamp(tests: Account | None, standing: dict[str, str], docname: str, noteboo
     names = {docname: "this page", "gaelib": "the package"}
     if changed := [words for name, words in names.items() if tests.digest.get(name) != standing.get(name)]:
         return f"Stale: {' and '.join(changed)} changed after the run {where}."
-    return f"Verified {where}: all {tally.passed} {things} {'gave the results that you see' if notebook else 'passed'}."
+    skipped = f"; {tally.skipped} were skipped" if tally.skipped else ""
+    good = "gave the results that you see" if notebook else "passed"
+    return f"Verified {where}: {tally.passed} {things} {good}{skipped}."
 
 
 def inline_drawings(app: Sphinx, doctree: nodes.document) -> None:
@@ -329,7 +352,7 @@ def setup(app: Sphinx) -> dict:
     }.items():  # fmt: skip
         app.add_directive(name, directive)
     app.connect("config-inited", address)
-    app.connect("doctree-read", fill_times)
+    app.connect("doctree-read", fill_times, priority=600)  # after the folds
     app.connect("doctree-read", inline_drawings)
     app.connect("build-finished", copy_drawings)
     app.connect("html-page-context", finish_page)
