@@ -1,52 +1,18 @@
-"""gaelib: one objective, ``max_z log q_w(z) + log q_r(x|z)``, and its special cases."""
+"""gaelib: one objective, ``max_z log q_w(z) + log q_r(x|z)``, and its special cases.
 
+The public names stand in ``__init__.pyi``; `make run` writes it from the ``__all__`` of every model. A name is
+imported when it is first asked for: ``import gaelib`` costs nothing.
+"""
+
+import ast
 import importlib
 import importlib.abc
 import importlib.util
 import sys
 from importlib.metadata import version
-
-from . import core, data, noise, parallel, pictures, plot
-from .joints import flats
-from .models.ggae import GGAE
-from .models.kmeans import KMeans
-from .models.lgae import LGAE
-from .models.llgae import LLGAE
-from .models.memory import Memory
-from .models.mppca import MPPCA, GaussianMixture
-from .models.ppca import PPCA
-from .models.regression import LinearRegression, LogisticRegression
-from .pictures import targets as terms
-from .pictures.activation import activate
-from .pictures.image_prior import deep_image_prior
-from .verify import CheckFailed, check, glue
+from pathlib import Path
 
 __version__ = version("generative-autoencoders")
-__all__ = [
-    "GGAE",
-    "LGAE",
-    "LLGAE",
-    "MPPCA",
-    "PPCA",
-    "CheckFailed",
-    "GaussianMixture",
-    "KMeans",
-    "LinearRegression",
-    "LogisticRegression",
-    "Memory",
-    "activate",
-    "check",
-    "core",
-    "data",
-    "deep_image_prior",
-    "flats",
-    "glue",
-    "noise",
-    "parallel",
-    "pictures",
-    "plot",
-    "terms",
-]
 
 MOVED = {  # addresses of older versions, which published notebooks and pickles still use
     "gaelib.eigen": "gaelib.solvers.eigen",
@@ -57,6 +23,15 @@ MOVED = {  # addresses of older versions, which published notebooks and pickles 
     "gaelib.screen": "gaelib.solvers.pruning",
     "gaelib.terms": "gaelib.pictures.targets",
 }
+
+_EXPORTS = {  # public name -> the module that it comes from; None for a module
+    alias.asname or alias.name: statement.module
+    for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    if isinstance(statement, ast.ImportFrom)
+    for alias in statement.names
+}
+_EXPORTS |= {name: None for name in _EXPORTS if f"{__name__}.{name}" in MOVED}
+__all__ = sorted(_EXPORTS)
 
 
 class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -75,3 +50,19 @@ class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 sys.meta_path.append(_Moved())
+
+
+def __getattr__(name):
+    origin = _EXPORTS.get(name)
+    address = f"{__name__}.{origin or name}"
+    try:
+        module = importlib.import_module(address)
+    except ModuleNotFoundError as error:
+        if error.name != address:
+            raise  # something that the module needs is missing
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(module, name) if origin else module
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

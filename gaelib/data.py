@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from matplotlib.image import imread
 from sklearn.datasets import load_digits
 
 SOURCES = {  # where the packed files lie; the second address serves when the first does not
@@ -142,7 +141,7 @@ def image(name):
     """
     if name in BUNDLED:
         with (resources.files("skimage") / "data" / f"{name}.png").open("rb") as file:
-            return imread(file, format="png")
+            return _png(file)
     known = sorted((*BUNDLED, *PICTURES))
     if name not in known:
         raise ValueError(f"no picture {name!r} among the {len(known)} known: pass one of {known}")
@@ -150,7 +149,13 @@ def image(name):
     file = _find(path)
     raw = _unpack(file.read_bytes(), file)
     _check_sum(path, raw, file)
-    return imread(io.BytesIO(raw), format="png")
+    return _png(io.BytesIO(raw))
+
+
+def _png(file):
+    from matplotlib.image import imread  # half a second that only pictures need
+
+    return imread(file, format="png")
 
 
 def _load(name, train):

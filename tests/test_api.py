@@ -1,10 +1,12 @@
 """book/api.md is what gaelib's docstrings say, and every public name is on it."""
 
 import inspect
+import subprocess
 import sys
 from pathlib import Path
 
 import gaelib
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools import api
@@ -103,6 +105,19 @@ def test_a_docstring_in_markdown():
 
 def test_the_page_is_in_step():
     assert api.PAGE.read_text(encoding="utf-8") == api.page(), "a docstring changed: run tools/api.py"
+
+
+def test_the_public_names_are_in_step():
+    assert api.STUB.read_text(encoding="utf-8") == api.exports(), "a model's __all__ changed: run tools/api.py"
+
+
+def test_a_name_is_imported_when_it_is_asked_for():
+    heavy = "assert not {'matplotlib', 'skimage', 'pooch'} & set(sys.modules)"
+    code = f"import sys, gaelib; assert 'torch' not in sys.modules; from gaelib import KMeans, LLGAE, data; {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = gaelib.Nothing
+    assert {"KMeans", "core", "MOVED"} <= set(dir(gaelib))
 
 
 def test_every_public_name_is_on_the_page():

@@ -1,11 +1,13 @@
-"""Write book/api.md from gaelib's docstrings: `python tools/api.py [--check]`.
+"""Write gaelib/__init__.pyi and book/api.md from gaelib's files: `python tools/api.py [--check]`.
 
-The page is committed text, so that the book builds without torch. numpydoc sections become bold titles,
+The stub lists what is public: `OWN`, and the ``__all__`` of every model. The package reads it at run time, type
+checkers read it too. The page is written from docstrings, committed text, so that the book builds without torch. numpydoc sections become bold titles,
 their entries definition lists, examples `python` fences; reStructuredText's backticks and `:math:` become
 Markdown's.
 """
 
 import argparse
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -17,7 +19,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools import nb as book
 
-PAGE = book.BOOK / "api.md"
+PAGE, STUB = book.BOOK / "api.md", book.ROOT / "gaelib" / "__init__.pyi"
+OWN = """from . import core, data, noise, parallel, pictures, plot
+from .joints import flats
+from .pictures import targets as terms
+from .pictures.activation import activate
+from .pictures.image_prior import deep_image_prior
+from .verify import CheckFailed, check, glue
+"""  # what is public besides the models
 ROOMS = ("core", "noise", "joints", "models", "pictures")  # first on the page; every other module follows by name
 ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
@@ -165,8 +174,7 @@ def public(module):
     found = [
         thing
         for name, thing in vars(module).items()
-        if name in getattr(module, "__all__", [name])
-        and not name.startswith("_")
+        if not name.startswith("_")
         and (inspect.isclass(thing) or inspect.isfunction(thing))
         and thing.__module__ == module.__name__
         and thing.__doc__
@@ -230,18 +238,40 @@ def page(package="gaelib"):
     return "\n".join(out)
 
 
+def exported(path):
+    """The names in a file's ``__all__``, which is read and not run; none where it has no ``__all__``."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "__all__":
+            return ast.literal_eval(statement.value)
+    return []
+
+
+def exports(models=STUB.parent / "models"):
+    """The whole of gaelib/__init__.pyi."""
+    lines = [
+        f"from .models.{path.stem} import {', '.join(names)}"
+        for path in sorted(models.glob("*.py"))
+        if (names := exported(path))
+    ]
+    text = "\n".join(sorted([*OWN.splitlines(), *lines]))
+    names = [alias.asname or alias.name for line in ast.parse(text).body for alias in line.names]
+    listed = "".join(f'    "{name}",\n' for name in sorted(names, key=lambda n: (not n.isupper(), n.islower(), n)))
+    return f"# Written by tools/api.py.\n{text}\n\n__version__: str\n__all__ = [\n{listed}]\n"
+
+
 def main(argv=None):
-    parser = argparse.ArgumentParser(description="Write book/api.md from gaelib's docstrings.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page would change")
-    args = parser.parse_args(argv)
-    text = page()
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        print("api.md: unchanged")
-        return 0
-    if not args.check:
-        PAGE.write_text(text, encoding="utf-8")
-    print("api.md: would change" if args.check else "api.md: written")
-    return int(args.check)
+    parser = argparse.ArgumentParser(description="Write gaelib/__init__.pyi and book/api.md from gaelib's files.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file would change")
+    args, changed = parser.parse_args(argv), []
+    for path, make in ((STUB, exports), (PAGE, page)):  # the page shows what the stub says is public
+        text = make()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            changed.append(path)
+            if not args.check:
+                path.write_text(text, encoding="utf-8")
+    for path in changed:
+        print(f"{path.name}: {'would change' if args.check else 'written'}")
+    return int(args.check and bool(changed))
 
 
 if __name__ == "__main__":

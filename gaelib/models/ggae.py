@@ -10,6 +10,8 @@ functions, which gives Newton's method a curvature that is always positive; in t
 closed form that cannot lower it.
 """
 
+__all__ = ["GGAE"]
+
 import math
 import numbers
 

@@ -6,6 +6,8 @@ The max over k is the nearest centre; the max over the centres is the mean of wh
 Repeating the two is Lloyd's algorithm.
 """
 
+__all__ = ["KMeans"]
+
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted

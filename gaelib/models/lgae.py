@@ -5,6 +5,8 @@
 The max over u is a projection, W^T (x - mu).  The max over mu and W is the mean and the leading eigenvectors.
 """
 
+__all__ = ["LGAE"]
+
 import math
 
 import torch

@@ -7,6 +7,8 @@ The max over u is a projection; the max over k compares K of them, all in one ma
 and with p = 0 directions this is k-means: the joint is the same `Flats`.
 """
 
+__all__ = ["LLGAE"]
+
 import torch
 from sklearn.utils.validation import check_is_fitted
 

@@ -1,5 +1,7 @@
 """Memory: as many codes as data points, the limit of k-means that learns nothing (ledger E3-E5)."""
 
+__all__ = ["Memory"]
+
 from math import log, pi
 
 import torch

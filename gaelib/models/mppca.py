@@ -6,6 +6,8 @@ The position u ~ N(0, I) on a flat is integrated out, so the code is k alone and
 flat thereby gets ends: far along it costs nats too.  At p = 0 this is k-means at T = 1.
 """
 
+__all__ = ["MPPCA", "GaussianMixture"]
+
 import math
 
 import torch

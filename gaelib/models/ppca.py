@@ -5,6 +5,8 @@
 The posterior over u is Gaussian, so F_1 is the log evidence, log N(x; mu, W W^T + sigma^2 I), exactly.
 """
 
+__all__ = ["PPCA"]
+
 import torch
 from sklearn.utils.validation import check_is_fitted
 

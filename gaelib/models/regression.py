@@ -7,6 +7,8 @@ Where the code is given, or there is none, no max is to be answered: only the pa
 keep b + W z; the logistic one has its input in the place of z.
 """
 
+__all__ = ["LinearRegression", "LogisticRegression"]
+
 import numbers
 
 import torch

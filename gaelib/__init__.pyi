@@ -1,0 +1,42 @@
+# Written by tools/api.py.
+from . import core, data, noise, parallel, pictures, plot
+from .joints import flats
+from .models.ggae import GGAE
+from .models.kmeans import KMeans
+from .models.lgae import LGAE
+from .models.llgae import LLGAE
+from .models.memory import Memory
+from .models.mppca import MPPCA, GaussianMixture
+from .models.ppca import PPCA
+from .models.regression import LinearRegression, LogisticRegression
+from .pictures import targets as terms
+from .pictures.activation import activate
+from .pictures.image_prior import deep_image_prior
+from .verify import CheckFailed, check, glue
+
+__version__: str
+__all__ = [
+    "GGAE",
+    "LGAE",
+    "LLGAE",
+    "MPPCA",
+    "PPCA",
+    "CheckFailed",
+    "GaussianMixture",
+    "KMeans",
+    "LinearRegression",
+    "LogisticRegression",
+    "Memory",
+    "activate",
+    "check",
+    "core",
+    "data",
+    "deep_image_prior",
+    "flats",
+    "glue",
+    "noise",
+    "parallel",
+    "pictures",
+    "plot",
+    "terms",
+]
