@@ -1,12 +1,18 @@
-"""What a run leaves for the pages: the commit, the device, digests, comparisons with references; and the time limit."""
+"""What a run leaves for the pages: the commit, the device, digests, comparisons with references; and the time limit.
+And the browser for all tests that look at pages: one a process."""
 
+import functools
+import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -16,6 +22,12 @@ import account
 collect_ignore = ["conftest.py"]  # --doctest-modules would import it beside book/conftest.py
 NOTEBOOK_SECONDS = 60  # the pages promise it
 seconds = Counter()
+HTML = Path(__file__).parents[1] / "_build" / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +43,63 @@ def real_data():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAELIB_DATA", str(folder))
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of a server for the built pages."""
+    if not any(HTML.rglob("*.html")):
+        pytest.fail("no pages in _build/html: run make book first")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        say("no Chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """Opens pages in a fresh profile; at the end no console error and no request to elsewhere may be left."""
+    contexts, wrong = [], []
+
+    def open_page(path, size=MappingProxyType({"width": 1280, "height": 900}), scheme="light", **options):
+        context = browser.new_context(viewport=dict(size), color_scheme=scheme, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(f"{path}: {m.text}"))
+        page.on("pageerror", lambda e: wrong.append(f"{path}: {e}"))
+        page.on("requestfailed", lambda r: wrong.append(f"{path}: failed: {r.url}"))
+        page.on(
+            "request",
+            lambda r: r.url.startswith((site, "data:", "blob:")) or wrong.append(f"{path}: {r.url}"),
+        )
+        page.goto(site + path, wait_until="load")
+        page.evaluate("() => window.MathJax?.startup?.promise")
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
 
 
 def commit(root):

@@ -1,26 +1,17 @@
 """Every page as a reader sees it: Chromium, a fresh profile, and no way out but the local server."""
 
 import base64
-import functools
 import gzip
-import http.server
 import json
 import os
 import re
-import shutil
 import struct
-import threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 HTML = ROOT / "_build" / "html"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # Every page that was built; index.html only leads to the first, and _static holds pieces of the theme.
 BUILT = {p.relative_to(HTML) for p in HTML.rglob("*.html")} - {Path("index.html")}
@@ -29,63 +20,6 @@ PAGES = sorted(p.as_posix() for p in BUILT if p.parts[0] != "_static")
 # at every level, best practices too. Only contrast depends on the colours: the dark pages are asked for nothing else.
 AXE = """axe.run({exclude: ['mjx-container']}, {resultTypes: ['violations'], rules: {'target-size': {enabled: true}}, %s})"""
 RULES = {"light": "", "dark": "runOnly: ['color-contrast']"}
-
-
-@pytest.fixture(scope="session")
-def site():
-    """The address of a server for the built pages."""
-    if not PAGES:
-        pytest.fail("no pages in _build/html: run make book first")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        say("no Chromium on this machine: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser, site):
-    """Opens pages in a fresh profile; at the end no console error and no request to elsewhere may be left."""
-    contexts, wrong = [], []
-
-    def open_page(path, size=DESKTOP, scheme="light", **options):
-        context = browser.new_context(viewport=size, color_scheme=scheme, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(f"{path}: {m.text}"))
-        page.on("pageerror", lambda e: wrong.append(f"{path}: {e}"))
-        page.on("requestfailed", lambda r: wrong.append(f"{path}: failed: {r.url}"))
-        page.on(
-            "request",
-            lambda r: r.url.startswith((site, "data:", "blob:")) or wrong.append(f"{path}: {r.url}"),
-        )
-        page.goto(site + path, wait_until="load")
-        page.evaluate("() => window.MathJax?.startup?.promise")
-        page.wait_for_load_state("networkidle")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not wrong
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

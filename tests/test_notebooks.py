@@ -15,7 +15,7 @@ PATHS = book.notebooks()
 BUDGETED = ("cases", "idea", "family")  # chapters proper; practice/ has tables instead
 WORDS, CELLS, LINES, BYTES = (1200, 3000), (12, 25), 25, 1.5e6
 APART = {"exercise-stub", "solution", "remove-cell"}  # cells that no budget counts
-SHOWS = {"print", "check", "show", "display", "slider"}
+SHOWS = {"print", "check", "show", "display", "slider", "explore"}
 FOREIGN = {
     "an absolute path": r"(?<![\w.:/<])/(?:home|root|usr|tmp|work|opt|var|Users)/|\b[A-Z]:\\|site-packages",
     "a library version": r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])|\b\d+\.\d+(?:\.\d+)?\+(?:cpu|cu\d+)",

@@ -49,6 +49,8 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         if page.name != "search.html":  # its inline script needs them at once
             text = re.sub(r"<script>DOCUMENTATION_OPTIONS\.[^<]*</script>\s*", "", text)
             text = re.sub(r'<script (src="[^"]*_static/[^>]*>)', r"<script defer \1", text)
+        if "gae-explore" not in text:
+            text = re.sub(r"<script[^>]*explore\.js[^>]*></script>\s*", "", text)
         text = re.sub(r'<link rel="preload" as="script"[^>]*/>\s*', "", text)
         first, *others = re.split(r'<meta name="viewport"[^>]*>', text)
         text = first + '<meta name="viewport" content="width=device-width, initial-scale=1">' + "".join(others)
@@ -233,7 +235,7 @@ def xhtml(html: str) -> str:
         gone.decompose()
     for svg in soup("svg"):
         svg["xmlns"] = "http://www.w3.org/2000/svg"
-    return str(soup).replace(" viewbox=", " viewBox=")
+    return str(soup).replace(" viewbox=", " viewBox=").replace("clippath", "clipPath")
 
 
 class PlainOutputs(SphinxPostTransform):
