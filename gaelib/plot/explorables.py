@@ -40,8 +40,8 @@ def explore(kind, alt, **data):
 
     Examples
     --------
-    >>> explore("temperature", "Two bars.", log_joints=[-1.0, -2.0]).numbers["evidence"]
-    '−0.69'
+    >>> explore("temperature", "Two bars.", log_joints=[1.0, 0.0]).numbers["evidence"]
+    '1.31'
     """
     if kind not in KINDS:
         raise ValueError(f"explore got kind={kind!r}: pass one of {', '.join(KINDS)}")
