@@ -49,7 +49,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         if page.name != "search.html":  # its inline script needs them at once
             text = re.sub(r"<script>DOCUMENTATION_OPTIONS\.[^<]*</script>\s*", "", text)
             text = re.sub(r'<script (src="[^"]*_static/[^>]*>)', r"<script defer \1", text)
-        if "gae-explore" not in text:
+        if 'class="gae-explore"' not in text:
             text = re.sub(r"<script[^>]*explore\.js[^>]*></script>\s*", "", text)
         text = re.sub(r'<link rel="preload" as="script"[^>]*/>\s*', "", text)
         first, *others = re.split(r'<meta name="viewport"[^>]*>', text)
