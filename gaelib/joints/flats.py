@@ -10,7 +10,8 @@ import torch
 
 from ..core import Joint
 from ..noise import gaussian
-from ..solvers.nearest import ROWS, nearest, project
+from ..solvers.nearest import nearest, project
+from ..solvers.sums import ROWS, by_code, products, total
 
 
 class Flats(Joint):
@@ -69,17 +70,30 @@ class Flats(Joint):
         done = torch.cat([f(c, rows[i]) for c, i in groups])
         return torch.zeros_like(done).index_copy(0, torch.cat([i for _, i in groups]), done)
 
-    def log_joints(self, x):
-        """The log joint of every k, with the best u for each: (n, D) -> (n, K), nats."""
+    def residual(self, x, z):
+        """x less its decoded code, seen from the flat's own mean, so that no row loses digits: (n, D)."""
+        if torch.is_tensor(z):
+            return x - self.means.index_select(0, z)
+        k, u = z
+        away = self._by_flat(k, u, lambda c, u: u @ self.bases[c].T)
+        return (x - self.means.index_select(0, k)).sub_(away)
+
+    @property
+    def constant(self):
+        """What the log joint is less the squared error over 2 sigma^2, nats."""
         K, D = self.means.shape
-        constant = math.log(K) + 0.5 * D * math.log(2 * math.pi * self.variance)
-        return -project(x, self.means, self._bases)[0] / (2 * self.variance) - constant
+        return -math.log(K) - 0.5 * D * math.log(2 * math.pi * self.variance)
+
+    def log_joints(self, x):
+        """The log joint of every k, with the best u for each: (n, D) -> (n, K) float64, nats."""
+        bases = None if self._bases is None else self._bases.double()
+        return self.constant - project(x.double(), self.means.double(), bases)[0] / (2 * self.variance)
 
     def log_joint(self, x, z):
         """(n,) nats at z = k, at z = (k, u), or expected under weights z = (r,) with r (n, K)."""
         if isinstance(z, tuple) and len(z) == 1:
             return (z[0] * self.log_joints(x)).sum(1)
-        return gaussian(x, self.decode(z), self.variance) - math.log(len(self.means))
+        return gaussian(self.residual(x, z), torch.zeros(()).to(x), self.variance) - math.log(len(self.means))
 
     def argmax(self, x):
         """The nearest flat, and where on it: k (n,), or (k, u)."""
@@ -93,34 +107,39 @@ class Flats(Joint):
         return (r,), T * torch.special.entr(r).sum(1)
 
     def stats(self, x, z):
-        """Sums per component: weight n, sum of x, squared error; with p > 0 also of u and x u^T."""
+        """Sums per component: weight n, x seen from its own mean, squared error; with p > 0 also u and x u^T.
+
+        All float64.  The means are the same in every batch and process, so sums of what is seen from them add up.
+        """
+        K = len(self.means)
         if isinstance(z, tuple) and len(z) == 1:
-            r = z[0]
-            return {"n": r.sum(0), "x": r.T @ x, "error": (r * project(x, self.means)[0]).sum(0)}
-        sums = {"n": torch.zeros_like(self.means[:, 0]), "x": torch.zeros_like(self.means)}
-        sums["error"] = torch.zeros_like(sums["n"])
-        if torch.is_tensor(z):
-            step = max(1, len(x) if x.is_cuda else ROWS)
-            for rows, k in zip(x.split(step), z.split(step)):
-                residuals = self.means.index_select(0, k).sub_(rows)
-                sums["x"].index_add_(0, k, rows)
-                sums["error"].index_add_(0, k, torch.linalg.vecdot(residuals, residuals))
-            sums["n"] += torch.bincount(z, minlength=len(self.means))
+            r, means = z[0].double(), self.means.double()
+            n, middle = total(r), means.mean(0)
+            away = products(r, x.double() - middle) - n[:, None] * (means - middle)
+            sums = {"n": n, "x": away, "error": total(r * project(x.double(), means)[0])}
+        elif torch.is_tensor(z):
+            sums = {"n": torch.bincount(z, minlength=K).double(), "x": 0, "error": 0}
+            for rows, k in zip(x.split(ROWS), z.split(ROWS)):
+                away = self.residual(rows, k)
+                sums["x"] += by_code(k, K, away)
+                sums["error"] += by_code(k, K, torch.linalg.vecdot(away, away))
         else:
             k, u = z
-            sums |= {"u": torch.zeros_like(self.bases[:, 0]), "xu": torch.zeros_like(self.bases)}
+            wide = {"dtype": torch.float64, "device": x.device}
+            sums = {"n": torch.bincount(k, minlength=K).double(), "x": torch.zeros(self.means.shape, **wide)}
+            sums |= {"u": torch.zeros(K, u.shape[1], **wide), "xu": torch.zeros(self.bases.shape, **wide)}
+            sums["error"] = torch.zeros(K, **wide)
             for c, i in self._groups(k):
-                rows, code = x[i], u[i]
-                sums["n"][c], sums["x"][c], sums["u"][c] = len(i), rows.sum(0), code.sum(0)
-                sums["xu"][c] = rows.T @ code
-                sums["error"][c] = (rows - self.means[c] - code @ self.bases[c].T).square().sum()
-        return self._with_objective(sums, x)
+                rows, code = x.index_select(0, i).sub_(self.means[c]), u.index_select(0, i)
+                sums["x"][c], sums["u"][c], sums["xu"][c] = total(rows), total(code), products(rows, code)
+                rows.addmm_(code, self.bases[c].T, alpha=-1)
+                sums["error"][c] = total(torch.linalg.vecdot(rows, rows))
+        return sums | self.scored(sums["error"], len(x))
 
-    def _with_objective(self, sums, x):
-        """The sums and the log joint's, which follows from the squared error."""
-        constant = math.log(len(self.means)) + 0.5 * x.shape[1] * math.log(2 * math.pi * self.variance)
-        objective = -sums["error"].double().sum() / (2 * self.variance)
-        return sums | {"objective": objective, "constant": torch.tensor(-len(x) * constant, dtype=torch.float64)}
+    def scored(self, error, n):
+        """The log joint of n rows from their squared errors, and what of it is the same for all parameters, apart."""
+        constant = torch.tensor(n * self.constant, dtype=torch.float64)
+        return {"objective": -error.sum() / (2 * self.variance), "constant": constant}
 
     @torch.no_grad()
     def update(self, sums):
@@ -132,9 +151,10 @@ class Flats(Joint):
         n, error = sums["n"], sums["error"].clone()
         means, bases = self.means.to("cpu", torch.float64), self.bases.to("cpu", torch.float64)
         full = n > 0
-        means[full] = sums["x"][full] / n[full, None]
+        moved = sums["x"][full] / n[full, None]
+        means[full] += moved
         if self._bases is not None:
-            spread = sums["xu"][full] - means[full][:, :, None] * sums["u"][full][:, None]
+            spread = sums["xu"][full] - moved[:, :, None] * sums["u"][full][:, None]
             bases[full] = torch.linalg.qr(spread).Q
         generator = torch.Generator().manual_seed(self.seed)
         for empty in (~full).nonzero()[:, 0]:

@@ -6,6 +6,7 @@ import torch
 
 from ..core import Joint
 from ..noise import gaussian
+from ..solvers.sums import products, total
 
 
 class LinearGaussian(Joint):
@@ -30,41 +31,51 @@ class LinearGaussian(Joint):
         self.register_buffer("weights", weights.clone())
         self.register_buffer("variance", torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).clone())
 
+    def _wide(self, x):
+        """W, sigma^2, and rows seen from mu, in float64: small noise beside a strong direction leaves float32 no digits."""
+        return self.weights.double(), self.variance.double(), (x - self.mean).double()
+
     def _precision(self):
-        """M = W^T W + sigma^2 I, (p, p): the posterior's precision times sigma^2."""
-        p = self.weights.shape[1]
-        return self.weights.T @ self.weights + self.variance * torch.eye(p).to(self.weights)
+        """M = W^T W + sigma^2 I, (p, p) float64: the posterior's precision times sigma^2."""
+        W = self.weights.double()
+        return W.T @ W + self.variance.double() * torch.eye(W.shape[1]).to(W)
 
     def decode(self, z):
         """mu + W u: (n, p) -> (n, D)."""
-        return self.mean + z @ self.weights.T
+        return self.mean + z.to(self.weights) @ self.weights.T
 
     def log_joint(self, x, z):
-        """(n,) nats at the point z = u (n, p), or expected under z = (mean (n, p), covariance (p, p))."""
+        """(n,) float64 nats at the point z = u (n, p), or expected under z = (mean (n, p), covariance (p, p))."""
         u, spread = z if isinstance(z, tuple) else (z, None)
-        value = gaussian(x, self.decode(u), self.variance) + gaussian(u, torch.zeros_like(u), 1.0)
+        (W, variance, away), u = self._wide(x), u.double()
+        value = gaussian(away, u @ W.T, variance) + gaussian(u, torch.zeros_like(u), 1.0)
         if spread is None:
             return value
-        return value - 0.5 * (self._precision() * spread).sum() / self.variance
+        return value - 0.5 * (self._precision() * spread).sum() / variance
 
     def argmax(self, x):
         """M^{-1} W^T (x - mu): the mode of the posterior, which is also its mean."""
-        return torch.linalg.solve(self._precision(), self.weights.T @ (x - self.mean).T).T
+        return self._mode(x).to(x)
+
+    def _mode(self, x):
+        W, _, away = self._wide(x)
+        return torch.linalg.solve(self._precision(), (away @ W).T).T
 
     def posterior(self, x, T):
-        """N(argmax, T sigma^2 M^{-1}), and T times its differential entropy."""
-        spread = T * self.variance * torch.linalg.inv(self._precision())
+        """N(argmax, T sigma^2 M^{-1}), and T times its differential entropy; float64."""
+        spread = T * self.variance.double() * torch.linalg.inv(self._precision())
         entropy = 0.5 * torch.logdet(2 * math.pi * math.e * spread)
-        return (self.argmax(x), spread), (T * entropy).expand(len(x))
+        return (self._mode(x), spread), (T * entropy).expand(len(x))
 
     def stats(self, x, z):
         """Sums for the regression of x - mu on [u, 1] under the posterior z = (mean, covariance)."""
         u, spread = z
-        p, x = u.shape[1], x - self.mean
-        v = torch.cat([u, torch.ones_like(u[:, :1])], 1)
-        vv = v.T @ v
+        away, p = self._wide(x)[2], u.shape[1]
+        v = torch.cat([u, torch.ones_like(u[:, :1])], 1).double()
+        vv = products(v, v)
         vv[:p, :p] += len(x) * spread
-        return {"n": torch.tensor(len(x)), "vv": vv, "xv": x.T @ v, "xx": x.square().sum()}
+        sums = {"n": torch.tensor(len(x)), "vv": vv, "xv": products(away, v), "xx": total(away.square()).sum()}
+        return sums | {"objective": total(self.log_joint(x, z))}
 
     @torch.no_grad()
     def update(self, sums):

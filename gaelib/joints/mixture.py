@@ -5,7 +5,8 @@ import math
 import torch
 
 from ..core import Joint
-from ..solvers.nearest import ENTRIES, projector, side_by_side
+from ..solvers.nearest import ENTRIES, project, side_by_side
+from ..solvers.sums import products, total
 
 LEAST = 1e-30  # rows that weigh less than this together support no component
 
@@ -66,19 +67,23 @@ class Mixture(Joint):
 
     @property
     def _along(self):
-        """The variance along each axis, s^2 + sigma^2: (K, p)."""
-        return self.scales.square() + self.variance[:, None]
+        """The variance along each axis, s^2 + sigma^2: (K, p) float64."""
+        return self.scales.double().square() + self.variance.double()[:, None]
 
     def _rows(self):
         K, _, p = self.bases.shape
         return max(1, ENTRIES // (K * max(1, p)))
 
     def _parts(self, x):
-        """In chunks of bounded memory: rows (n, D), squared distances (n, K), where on the flats (n, K, p)."""
+        """In chunks of bounded memory: rows seen from the middle of the means (n, D), squared distances (n, K), where on
+        the flats (n, K, p).  In float64, since one long axis beside little noise leaves float32 no digits.
+        """
         K, _, p = self.bases.shape
-        of = projector(self.means, self.bases if p else None)
+        middle, bases = self.means.mean(0), self.bases.double() if p else None
+        means = (self.means - middle).double()
         for part in x.split(self._rows()):
-            squares, inside = of(part)
+            part = (part - middle).double()
+            squares, inside = project(part, means, bases)
             yield part, squares, inside if p else part.new_zeros(len(part), K, 0)
 
     def decode(self, z):
@@ -86,28 +91,29 @@ class Mixture(Joint):
         return self.means[z]
 
     def log_joints(self, x):
-        """The log joint of every k: (n, D) -> (n, K), nats."""
+        """The log joint of every k: (n, D) -> (n, K) float64, nats."""
         return torch.cat([self._nats(squares, inside) for _, squares, inside in self._parts(x)])
 
     def _nats(self, squares, inside):
         _, D, p = self.bases.shape
-        weights = self.weights.clamp(min=torch.finfo(squares.dtype).tiny).log()
-        volume = (D - p) * self.variance.log() + self._along.log().sum(1) + D * math.log(2 * math.pi)
-        return weights - 0.5 * (squares / self.variance + (inside.square() / self._along).sum(2) + volume)
+        variance, along = self.variance.double(), self._along
+        weights = self.weights.double().clamp(min=torch.finfo(torch.float64).tiny).log()
+        volume = (D - p) * variance.log() + along.log().sum(1) + D * math.log(2 * math.pi)
+        return weights - 0.5 * (squares / variance + (inside.square() / along).sum(2) + volume)
 
     def log_joint(self, x, z):
-        """(n,) nats at z = k, or expected under the weights z = (r,) with r (n, K)."""
-        return (self._weights(x, z) * self.log_joints(x)).sum(1)
+        """(n,) float64 nats at z = k, or expected under the weights z = (r,) with r (n, K)."""
+        return (self._weights(z) * self.log_joints(x)).sum(1)
 
-    def _weights(self, x, z):
-        return z[0] if isinstance(z, tuple) else torch.nn.functional.one_hot(z, len(self.means)).to(x)
+    def _weights(self, z):
+        return (z[0] if isinstance(z, tuple) else torch.nn.functional.one_hot(z, len(self.means))).double()
 
     def argmax(self, x):
         """The likeliest component, the first of equals: (n, D) -> (n,) int64."""
         return self.log_joints(x).argmax(1)
 
     def posterior(self, x, T):
-        """Weights r (n, K) = softmax(l/T) over the components, and T times their entropy."""
+        """Weights r (n, K) = softmax(l/T) over the components, and T times their entropy; float64."""
         r = (self.log_joints(x) / T).softmax(1)
         return (r,), T * torch.special.entr(r).sum(1)
 
@@ -115,7 +121,7 @@ class Mixture(Joint):
         """The posterior mean of e_k (x) [u, 1], block by block: (n, D) -> (n, K (p + 1))."""
         r, gain, parts = self.posterior(x, 1.0)[0][0], self.scales / self._along, self._parts(x)
         u = torch.cat([inside * gain for _, _, inside in parts])
-        return (torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]).flatten(1)
+        return (torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]).flatten(1).to(x.dtype)
 
     def decoder(self):
         """The matrix (K (p + 1), D) that takes `code` back: W_k^T above mu_k, block by block."""
@@ -126,16 +132,16 @@ class Mixture(Joint):
 
         x is measured from the middle of the means, so that data far from the origin lose no digits.
         """
-        sums, middle = {}, self.means.mean(0)
-        for (part, squares, inside), r in zip(self._parts(x), self._weights(x, z).split(self._rows())):
-            weighted, part = inside * r[:, :, None], part - middle
+        sums = {}
+        for (part, squares, inside), r in zip(self._parts(x), self._weights(z).split(self._rows())):
+            weighted = inside * r[:, :, None]
             found = {
-                "n": r.sum(0),
-                "x": r.T @ part,
-                "u": weighted.sum(0),
-                "xu": (part.T @ weighted.flatten(1)).unflatten(1, inside.shape[1:]).transpose(0, 1),
-                "square": (r * (squares + inside.square().sum(2))).sum(0),
-                "objective": (r * self._nats(squares, inside)).sum(),
+                "n": total(r),
+                "x": products(r, part),
+                "u": total(weighted),
+                "xu": products(part, weighted.flatten(1)).unflatten(1, inside.shape[1:]).transpose(0, 1),
+                "square": total(r * (squares + inside.square().sum(2))),
+                "objective": total(r * self._nats(squares, inside)).sum(),
             }
             sums = {name: value + sums.get(name, 0) for name, value in found.items()}
         return sums
@@ -184,20 +190,23 @@ class Mixture(Joint):
     def fill(self, x):
         """Missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D)."""
         K, _, p = self.bases.shape
-        W, middle = self.bases * self.scales[:, None], self.means.mean(0)
-        means, pairs = self.means - middle, (W[:, :, :, None] * W[:, :, None]).transpose(0, 1).flatten(1)
-        offsets = side_by_side(W * means[:, :, None])
-        noise, filled = self.variance[:, None, None] * torch.eye(p).to(x), []
+        means, bases, scales, variance = (
+            part.double() for part in (self.means, self.bases, self.scales, self.variance)
+        )
+        W, middle = bases * scales[:, None], means.mean(0)
+        means, pairs = means - middle, (W[:, :, :, None] * W[:, :, None]).transpose(0, 1).flatten(1)
+        offsets, decoder = side_by_side(W * means[:, :, None]), self.decoder()
+        noise, filled = variance[:, None, None] * torch.eye(p).to(W), []
         for part in x.split(max(1, ENTRIES // (K * (p + 1) ** 2))):
             there = ~part.isnan()
-            here, known = there.to(x), torch.where(there, part - middle, 0.0)
+            here, known = there.double(), torch.where(there, part.double() - middle, 0.0)
             precision = (here @ pairs).unflatten(1, (K, p, p)) + noise
             pull = (known @ side_by_side(W) - here @ offsets).unflatten(1, (K, p))
             u = torch.linalg.solve(precision, pull[..., None])[..., 0]
             squares = known.square().sum(1, keepdim=True) - 2 * known @ means.T + here @ means.square().T
             count = here.sum(1, keepdim=True)
-            volume = (count - p) * self.variance.log() + torch.logdet(precision)
-            r = (self.weights.log() - 0.5 * ((squares - (pull * u).sum(2)) / self.variance + volume)).softmax(1)
+            volume = (count - p) * variance.log() + torch.logdet(precision)
+            r = (self.weights.double().log() - 0.5 * ((squares - (pull * u).sum(2)) / variance + volume)).softmax(1)
             code = torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]
-            filled.append(torch.where(there, part, code.flatten(1) @ self.decoder()))
+            filled.append(torch.where(there, part, code.flatten(1).to(part) @ decoder))
         return torch.cat(filled)

@@ -24,6 +24,7 @@ from ..core import Joint
 from ..estimator import Estimator, need_integer
 from ..solvers.nearest import ENTRIES, project
 from ..solvers.starts import spread_rows
+from ..solvers.sums import products, total
 
 STARTS = 3  # corner codes from which the best code of a sample is sought; on the digits two never missed
 NEWTON = 200  # steps at most; five to ten are usual
@@ -153,10 +154,10 @@ class KernelMixture(Joint):
         return z
 
     def stats(self, x, z):
-        """Sums over samples: shares, shares times x, and the slope in every prototype."""
+        """Sums over samples: shares, shares times x seen from the middle of the means, and the slope in every prototype."""
         r, u = self.shares(self.log_components(x), z), self.gates(z)[:, :-1]
-        slope = 2 * ((r - u).T @ z - (r - u).sum(0)[:, None] * self.prototypes)
-        return {"n": torch.tensor(len(x)), "r": r.sum(0), "rx": r.T @ x, "slope": slope}
+        slope = 2 * (products(r - u, z) - total(r - u)[:, None] * self.prototypes)
+        return {"n": torch.tensor(len(x)), "r": total(r), "rx": products(r, x - self.means.mean(0)), "slope": slope}
 
     @torch.no_grad()
     def update(self, sums):
@@ -171,7 +172,7 @@ class KernelMixture(Joint):
         bound = 2 * sums["r"] + 4 * float(lambertw(1 / (math.e * b)).real) * sums["n"]
         self.prototypes.add_((sums["slope"] / bound[:, None]).to(self.prototypes))
         means = self.means.to("cpu", torch.float64)
-        means[alive] = sums["rx"][alive] / sums["r"][alive, None]
+        means[alive] = sums["rx"][alive] / sums["r"][alive, None] + self.means.mean(0).to(means)
         self.means.copy_(means)
 
 

@@ -55,7 +55,7 @@ class LGAE(LinearCode):
     n_components : int
         p, the length of the code.
     solver : "eigh", "svd", "alternate" or "gradient"
-        Eigenvectors of the covariance; singular vectors of the rows (for n < D, one process); the two maxima in
+        Eigenvectors of the covariance (singular vectors where n < D); singular vectors of the rows; the two maxima in
         turn, with a QR step that keeps W orthonormal; gradient ascent on an orthogonal parametrisation.
     max_iter, tol
         Of "alternate" and "gradient": steps at most, and the relative rise of the objective at which to stop; 0
@@ -120,7 +120,7 @@ class LGAE(LinearCode):
     def _solve(self, joint, data, history):
         """The closed form; what the flat does not catch is the objective."""
         solve = by_eigenvectors if self.solver == "eigh" else by_singular_vectors
-        mean, axes, variance, left = solve(data.views or data, self.n_components)
+        mean, axes, variance, left = solve(data, self.n_components)
         joint.means.copy_(mean[None])
         joint.bases.copy_(upright(axes)[None])
         history.append(-left - 0.5 * data.width * math.log(math.pi))

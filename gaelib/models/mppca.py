@@ -21,6 +21,7 @@ from ..joints.mixture import Mixture
 from ..parallel import all_sum
 from ..solvers.eigen import upright
 from ..solvers.starts import spread_rows
+from ..solvers.sums import total
 
 
 class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
@@ -122,9 +123,9 @@ class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
         spread = column_variance(data)
         if spread == 0:
             raise ValueError("all rows are equal (variance 0), so their density is unbounded: pass rows that differ")
-        points = Flats(spread_rows(data, K, generator))
-        error = -alternate(points, data, Exact(), 10, 1e-3, all_sum)[-1]
-        error = error - math.log(K) - 0.5 * D * math.log(math.pi)  # the squared distance to the nearest mean
+        points = Flats(spread_rows(data, K, generator), variance=spread / 2)  # so that no unit is seen
+        value = alternate(points, data, Exact(), 10, 1e-3, all_sum)[-1]
+        error = (points.constant - value) * spread  # the squared distance to the nearest mean
         axes = torch.linalg.qr(torch.randn(K, D, p, generator=generator, dtype=torch.float64)).Q
         return Mixture(
             points.means,
@@ -141,7 +142,7 @@ class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
         joint.bases.copy_(torch.stack([upright(axes) for axes in joint.bases]))
         self.weights_, self.means_, self.noise_variance_ = map(data.like, (joint.weights, joint.means, joint.variance))
         self.components_ = data.like(joint.bases.mT.contiguous())
-        self.explained_variance_ = data.like(joint._along)
+        self.explained_variance_ = data.like(joint._along.to(joint.means))
         self.labels_ = data.map(joint.argmax)
 
     @property
@@ -154,7 +155,7 @@ class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
 
     def predict_proba(self, X):
         """The posterior weight of each component: (n, D) -> (n, K)."""
-        return self._open(X).map(lambda x: self.joint_.posterior(x, 1.0)[0][0])
+        return self._open(X).map(lambda x: self.joint_.posterior(x, 1.0)[0][0].to(x.dtype))
 
     def transform(self, X):
         """The posterior mean of the code, block by block r_k [u_k, 1]: (n, D) -> (n, K (p + 1))."""
@@ -240,7 +241,7 @@ class GaussianMixture(MPPCA):
 def column_variance(data):
     """The mean variance of a column, over all batches and processes; two passes."""
     n = torch.tensor(float(len(data)), dtype=torch.float64)
-    sums = all_sum({"n": n, "x": sum(x.sum(0).to("cpu", torch.float64) for x in data)})
+    sums = all_sum({"n": n, "x": sum(total(x).cpu() for x in data)})
     mean = sums["x"] / sums["n"]
-    square = sum((x - mean.to(x)).square().sum().to("cpu", torch.float64) for x in data)
+    square = sum(total((x - mean.to(x)).square()).sum().cpu() for x in data)
     return float(all_sum({"square": square})["square"] / sums["n"] / data.width)

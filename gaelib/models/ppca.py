@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..core import Soft
 from ..estimator import draw_seed, need_integer
 from ..joints.linear import LinearGaussian
-from ..solvers.eigen import moments, upright
+from ..solvers.eigen import by_eigenvectors, upright
 from .lgae import LinearCode
 
 
@@ -90,20 +90,20 @@ class PPCA(LinearCode):
             )
 
     def _start(self, data, generator):
-        p = self.n_components
-        _, mean, covariance = moments(data)
-        values, axes = (part.flip(-1) for part in torch.linalg.eigh(covariance))
-        variance = values[p:].mean()
+        p, D = self.n_components, data.width
+        mean, axes, values, left = by_eigenvectors(data, p)
+        variance = left / (D - p)
         if variance <= 1e-12 * values[0].clamp(min=1e-300):
             raise ValueError(
-                f"the data lie in a flat of {p} dimensions (the other {len(values) - p} variances are 0), so their "
+                f"the data lie in a flat of {p} dimensions (the other {D - p} variances are 0), so their "
                 "density is unbounded: pass fewer components, or LGAE"
             )
         if self.solver == "eigh":
-            weights = axes[:, :p] * (values[:p] - variance).clamp(min=0).sqrt()
+            weights = axes * (values - variance).clamp(min=0).sqrt()
         else:
-            weights = torch.randn(data.width, p, generator=generator, dtype=torch.float64) * values.mean().sqrt()
-            variance = values.mean()
+            variance = (values.sum() + left) / D
+            weights = torch.randn(D, p, generator=generator, dtype=torch.float64) * variance.sqrt()
+        variance = torch.as_tensor(variance)
         return LinearGaussian(*(part.to(data.device, data.dtype) for part in (mean, weights, variance)))
 
     def _learn(self, joint, data, history):
@@ -152,8 +152,8 @@ class PPCA(LinearCode):
 
     def _fill(self, x):
         joint, there = self.joint_, ~x.isnan()
-        weights = joint.weights * there[:, :, None]  # (n, D, p): a missing entry says nothing
-        precision = weights.mT @ weights + joint.variance * torch.eye(weights.shape[2]).to(x)
-        known = torch.where(there, x - joint.mean, 0.0)
-        u = torch.linalg.solve(precision, (weights.mT @ known[:, :, None])).squeeze(2)
+        W = joint.weights.double() * there[:, :, None]  # (n, D, p): a missing entry says nothing
+        precision = W.mT @ W + joint.variance.double() * torch.eye(W.shape[2]).to(W)
+        known = torch.where(there, x - joint.mean, 0.0).double()
+        u = torch.linalg.solve(precision, (W.mT @ known[:, :, None])).squeeze(2)
         return torch.where(there, x, joint.decode(u))

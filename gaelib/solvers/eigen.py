@@ -1,27 +1,37 @@
 """Principal axes of data in batches: the closed form behind LGAE and probabilistic PCA."""
 
 import numpy as np
+import scipy.linalg
 import torch
 
 from ..parallel import all_sum, rank_and_size
 
 FAR = 16  # squared distance from the mean, in variances of a column, from which sums lose too many digits
+FAINT = 64  # roundings of the largest variance, below which another one is no more than rounding
+ENTRIES = 2**22  # worked on at a time in float64
 
 
-def moments(data):
+def moments(data, wide=False):
     """Number of rows, mean (D,) and covariance (D, D) divided by n, over all batches and processes; float64.
 
     Sums about the origin, or, of data that lie far from it, once more about their mean: a covariance from sums
-    about a far point loses the digits that the distance has.
+    about a far point loses the digits that the distance has.  Products are in the rows' own dtype, or ``wide``.
     """
     mean = None
     for _ in range(2):
-        n, rows, products = all_sum(totals(data if mean is None else (x - mean.to(x) for x in data))).values()
+        batches = data if mean is None else (x - mean.to(x) for x in data)
+        n, rows, products = all_sum(totals(widened(batches) if wide else batches)).values()
         away, scatter = rows / n, products - torch.outer(rows, rows / n)
         mean = away if mean is None else mean + away
         if not (n * away.square() > FAR * scatter.diagonal()).any():
             break
     return int(n), mean, scatter / n
+
+
+def widened(batches):
+    """The rows in float64, in parts of bounded memory."""
+    for x in batches:
+        yield from (part.double() for part in x.split(max(1, ENTRIES // x.shape[1])))
 
 
 def totals(batches):
@@ -53,22 +63,48 @@ def sum_rows(x):
 
 
 def by_eigenvectors(data, count):
-    """Mean (D,), the ``count`` leading axes (D, count), the variance along each and the sum of the others (divided by n)."""
-    _, mean, covariance = moments(data)
-    values, axes = (torch.from_numpy(part).flip(-1) for part in np.linalg.eigh(covariance.numpy()))
-    values.clamp_(min=0)
-    return mean, axes[:, :count], values[:count], float(values[count:].sum())
+    """Mean (D,), the ``count`` leading axes (D, count), the variance along each and the sum of the others (divided by n).
+
+    From the covariance, whose products are taken again in float64 where a wanted variance would drown in the rounding
+    of the largest; with fewer rows than columns from the rows, without a matrix (D, D).
+    """
+    n = int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"])
+    if n < data.width:
+        return by_singular_vectors(data, count)
+    for wide in (False, True):
+        _, mean, covariance = moments(data.views or data, wide)
+        D = data.width
+        values, axes = (
+            torch.from_numpy(part.copy()).flip(-1)
+            for part in scipy.linalg.eigh(covariance.numpy(), subset_by_index=(D - count, D - 1), driver="evr")
+        )
+        left = float(covariance.trace() - values.sum())
+        eps = torch.finfo(data.dtype).eps
+        if min(float(values[-1]), left / (D - count) if count < D else torch.inf) > FAINT * eps * float(values[0]):
+            break
+    return mean, axes, values.clamp(min=0), max(left, 0.0)
 
 
 def by_singular_vectors(data, count):
-    """The same from the singular vectors of the centred rows: cheaper when n < D, one process only."""
-    if rank_and_size()[1] > 1:
-        raise ValueError(f"solver='svd' needs all rows in 1 process, got {rank_and_size()[1]}: use solver='eigh'")
-    x = torch.cat([x.to("cpu", torch.float64) for x in data])
+    """The same from the singular vectors of the centred rows, which every process gets to see."""
+    x = gathered(torch.cat([x.to("cpu", torch.float64) for x in data]))
     mean = x.mean(0)
     _, values, axes = torch.linalg.svd(x - mean, full_matrices=False)
     variances = values.square() / len(x)
     return mean, axes[:count].T, variances[:count], float(variances[count:].sum())
+
+
+def gathered(x):
+    """The rows of all processes, in their order: float64 on the CPU."""
+    rank, size = rank_and_size()
+    if size == 1:
+        return x
+    lengths = torch.zeros(size, dtype=torch.float64)
+    lengths[rank] = len(x)
+    lengths = all_sum({"lengths": lengths})["lengths"].long()
+    rows, start = torch.zeros(int(lengths.sum()), x.shape[1], dtype=torch.float64), int(lengths[:rank].sum())
+    rows[start : start + len(x)] = x
+    return all_sum({"rows": rows})["rows"]
 
 
 def upright(axes):

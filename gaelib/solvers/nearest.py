@@ -1,9 +1,10 @@
-"""The nearest of many points or flats, by one matrix product (ledger H6)."""
+"""The nearest of many points or flats: one matrix product, and residuals where it leaves a doubt (ledger H6)."""
 
 import torch
 
 ROWS = 1024  # compared with points at a time on a CPU: what is computed for them stays in its cache
 ENTRIES = 2**22  # of one table of rows x flats: bounds the memory whatever the number of rows
+PAIRS = 4096  # of a row and a flat, compared by residuals at a time
 
 
 def project(x, means, bases=None):
@@ -19,13 +20,14 @@ def project(x, means, bases=None):
     bases : tensor (K, D, p), optional
         Orthonormal columns.
     """
-    return projector(means, bases)(x)
+    squares, inside, sizes = projector(means, bases)(x)
+    return squares.add_(sizes[:, None]).clamp_(min=0), inside
 
 
-def projector(means, bases=None, whole=True):
+def projector(means, bases=None):
     """`project` as a function of x alone: what depends only on the flats is computed once.
 
-    Without ``whole`` the squares leave out what is the same for every flat, the row's own square.
+    Its squares leave out what is the same for every flat, the row's own square, which it gives as a third answer (n,).
     """
     middle = means.mean(0)
     means = means - middle
@@ -39,12 +41,10 @@ def projector(means, bases=None, whole=True):
         x = x - middle
         products, inside = product(x), None
         squares = products[:, : len(means)]
-        if whole:
-            squares = squares + x.square().sum(1, keepdim=True)
         if bases is not None:
             inside = products[:, len(means) :].unflatten(1, (len(means), -1))
             squares = squares - inside.square().sum(2)
-        return squares.clamp_(min=0) if whole else squares, inside
+        return squares, inside, torch.linalg.vecdot(x, x)
 
     return of
 
@@ -63,8 +63,17 @@ def side_by_side(bases):
     return bases.transpose(0, 1).flatten(1)
 
 
+def rounding(means, bases=None):
+    """How far off an expanded square may be, as a part of the squares that it is the difference of."""
+    p = 0 if bases is None else bases.shape[2]
+    return 2 * means.shape[1] * torch.finfo(means.dtype).eps * (1 + p**0.5)
+
+
 def nearest(x, means, bases=None):
     """The nearest flat of every row, the first of equals, and where on it; in chunks of bounded memory.
+
+    The product loses digits where a row or a flat is long; flats within its rounding of the best are compared again,
+    by `settle`.  So the answer does not depend on what stands beside a row, nor on who multiplies.
 
     Returns
     -------
@@ -72,10 +81,53 @@ def nearest(x, means, bases=None):
     """
     width = len(means) * (1 if bases is None else bases.shape[2])
     rows = min(ENTRIES // width, len(x) if bases is not None or x.is_cuda else ROWS)
-    found, of = [], projector(means, bases, whole=False)
+    found, of, blur = [], projector(means, bases), rounding(means, bases)
+    largest = (means - means.mean(0)).square().sum(1).max()
     for part in x.split(max(1, rows)):
-        squares, inside = of(part)
-        k = squares.argmin(1)
+        squares, inside, sizes = of(part)
+        k = settle(part, squares, blur * (sizes + largest), means, bases)[0]
         found.append((k,) if inside is None else (k, inside[torch.arange(len(k)), k]))
     found = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
     return found if len(found) == 2 else found[0]
+
+
+def settle(x, squares, blur, means, bases=None):
+    """The nearest flat of each row, the first of equals, by a table of squares (n, K), used up, each off by ``blur`` (n,) at most.
+
+    Returns
+    -------
+    k : (n,) int64
+    least : (n,)
+        The least square, as it stood in the table.
+    gap : (n,)
+        How much less it is than the next one's, blurred: negative where residuals decided.
+    """
+    least, k = squares.min(1)
+    limit = least + 2 * blur
+    gap = squares.scatter_(1, k[:, None], torch.inf).amin(1).sub_(limit)
+    i = (gap <= 0).nonzero()[:, 0]
+    if len(i):
+        squares.scatter_(1, k[:, None], least[:, None])
+        flats, rows = (squares.index_select(0, i) <= limit.index_select(0, i)[:, None]).T.nonzero(as_tuple=True)
+        k[i] = closest(x.index_select(0, i), rows, flats, means, bases)
+    return k, least, gap
+
+
+def closest(x, rows, flats, means, bases=None):
+    """The nearest flat of each row (n,) among pairs (row, flat), sorted by flat, by residuals in float64; the first of equals."""
+    lengths, sizes = [], []
+    counts = [len(rows)] if bases is None else torch.bincount(flats, minlength=len(means)).tolist()
+    for i, c in zip(rows.split(counts), flats.split(counts)):
+        for i, c in zip(i.split(PAIRS), c.split(PAIRS)):
+            if len(i):
+                away = x[i].double() - means[c].double()
+                sizes.append(torch.linalg.vector_norm(away, dim=1))
+                if bases is not None:
+                    W = bases[c[0]].double()
+                    away = away - away @ W @ W.T
+                lengths.append(torch.linalg.vector_norm(away, dim=1))
+    lengths, sizes = torch.cat(lengths), torch.cat(sizes)
+    least = lengths.new_full((len(x),), torch.inf).scatter_reduce(0, rows, lengths, "amin")
+    equal = lengths <= least[rows] + 16 * torch.finfo(torch.float64).eps * sizes
+    k = flats.new_full((len(x),), len(means))
+    return k.scatter_reduce(0, rows[equal], flats[equal], "amin")

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from ..joints.flats import Flats
-from .nearest import projector
+from .nearest import project
+from .sums import by_code
 
 AXES = 48  # columns of G for points, at most
 ROWS = 2048  # screened at a time: their bounds stay in the CPU's cache
@@ -52,14 +53,14 @@ class Screen:
 
     def __init__(self, means, bases, axes):
         self.axes, self.asked, self.middle = axes, 0, means.mean(0)
-        self.shadow_bound = projector(means @ axes, torch.linalg.qr(axes.T @ bases).Q)
+        self.shadows = means @ axes, torch.linalg.qr(axes.T @ bases).Q
         away = means - self.middle
         self.plates = torch.cat([bases, away[:, :, None]], 2)  # (K, D, p + 1): one product for both parts
         self.offset, self.norms = (away[:, None] @ bases)[:, 0], away.square().sum(1)
 
     def bound(self, shadows):
         """A lower bound on the squared distance of every row to every flat: (n, q) -> (n, K)."""
-        return self.shadow_bound(shadows)[0]
+        return project(shadows, *self.shadows)[0]
 
     def nearest(self, x, shadows=None):
         """The nearest flat of every row, and where on it: (n, D) -> k (n,) int64, u (n, p).
@@ -230,19 +231,17 @@ class Screened(Flats):
         batch = self.kept.get(id(x))
         if batch is None or z is not batch.k or not torch.equal(self.seen, self.means):
             return super().stats(x, z)
-        change = torch.zeros_like(self.means)
+        K = len(self.means)
         if batch.counted is None:
-            batch.sums = torch.zeros_like(change, dtype=torch.float64)
-            for k, rows in zip(z.split(ROWS), x.split(ROWS)):
-                change.index_add_(0, k, rows)
+            batch.sums = sum(by_code(k, K, rows - self.middle) for k, rows in zip(z.split(ROWS), x.split(ROWS)))
         else:
             for i in (z != batch.counted).nonzero()[:, 0].split(ROWS):
-                rows = x[i]
-                change.index_add_(0, z[i], rows).index_add_(0, batch.counted[i], rows, alpha=-1)
-        batch.sums, batch.counted = batch.sums + change, z
+                rows = x[i] - self.middle
+                batch.sums += by_code(z[i], K, rows) - by_code(batch.counted[i], K, rows)
+        batch.counted = z
         blurred = (64 * batch.squares < batch.sizes + self.away).nonzero()[:, 0]  # a difference of large numbers
         for i in blurred.split(ROWS):
             batch.squares[i] = torch.linalg.vector_norm(x[i] - self.means[z[i]], dim=1).square()
-        K = len(self.means)
-        error = torch.bincount(z, batch.squares.double(), K)
-        return self._with_objective({"n": torch.bincount(z, minlength=K), "x": batch.sums, "error": error}, x)
+        n, error = torch.bincount(z, minlength=K).double(), torch.bincount(z, batch.squares.double(), K)
+        sums = {"n": n, "x": batch.sums - n[:, None] * (self.means - self.middle).double(), "error": error}
+        return sums | self.scored(error, len(x))

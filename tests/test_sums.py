@@ -1,0 +1,239 @@
+"""Sums over rows: right to float32's last digits whatever the unit, the offset, the order, the batches and the dtype."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from gaelib import LGAE, LLGAE, MPPCA, PPCA, GaussianMixture, KMeans
+from gaelib.core import Exact, Soft
+from gaelib.joints.flats import Flats
+from gaelib.joints.linear import LinearGaussian
+from gaelib.joints.mixture import Mixture
+from gaelib.solvers.nearest import nearest
+from gaelib.solvers.sums import by_code, products, total
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+UNITS = st.sampled_from([1e-12, 1e-6, 1e-3, 1.0, 255.0, 1e6, 1e12])
+OFFSETS = st.sampled_from([0.0, 3.0, 1e3, 1e5])  # in units
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def blobs(seed=0, n=300, K=3, D=3, gap=8.0):
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(size=(n, D)) + gap * np.eye(K, D)[k] for k in range(K)])
+
+
+def strong(n, D, signal, seed=0):
+    """One direction ``signal`` times as wide as the noise of size 1; float32 values."""
+    rng = np.random.default_rng(seed)
+    return (signal * rng.normal(size=(n, 1)) @ rng.normal(size=(1, D)) + rng.normal(size=(n, D))).astype(np.float32)
+
+
+# --- the one place that adds -----------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(0, 5000), K=st.integers(1, 5), seed=st.integers(0, 10**6), dtype=st.sampled_from(["f4", "f8"]))
+def test_added_as_in_float64(n, K, seed, dtype):
+    rng = np.random.default_rng(seed)
+    a, b = (torch.tensor((rng.normal(size=(n, D)) + 5).astype(dtype)) for D in (3, 2))
+    k = torch.tensor(rng.integers(0, K, n))
+    wide = torch.zeros(K, 3, dtype=torch.float64)
+    for code in range(K):
+        wide[code] = a[k == code].double().sum(0)
+    expected = total(a), products(a, b), by_code(k, K, a)
+    for found, right in zip(expected, (a.double().sum(0), a.double().T @ b.double(), wide), strict=True):
+        assert found.dtype == torch.float64 and found.shape == right.shape
+        assert (found - right).abs().max() <= 2e-6 * (1 + right.abs().max())
+
+
+def test_a_running_sum_would_have_lost_the_last_rows():
+    rows = torch.full((2**22, 1), 0.1)
+    right = 2**22 * float(rows[0])
+    k = torch.zeros(len(rows), dtype=torch.int64)
+    for found in (total(rows), products(rows, torch.ones_like(rows)), by_code(k, 1, rows)):
+        assert abs(float(found) / right - 1) < 5e-6
+    assert abs(float(torch.zeros(1, 1).index_add_(0, k, rows)) / right - 1) > 1e-4  # what it guards against
+
+
+# --- joints: stats and update are those of float64 ----------------------------------------------------------
+
+
+def steps(joint, x, infer, count=3):
+    """What so many passes end with, parameters and objectives."""
+    found = []
+    for _ in range(count):
+        z, bonus = infer(joint, x)
+        sums = joint.stats(x, z)
+        found.append(float(sums.pop("objective") + bonus.sum()) / len(x))
+        joint.update({name: value.double() for name, value in sums.items()})
+    return joint, found
+
+
+def flats(x):
+    return Flats(x[[0, -1]])
+
+
+def lines(x):
+    return Flats(x[[0, -1]], torch.eye(x.shape[1], dtype=x.dtype)[:, :1].expand(2, -1, 1))
+
+
+def mixture(x):
+    scale = float(x.double().var(0).mean())
+    bases = torch.eye(x.shape[1], dtype=x.dtype)[:, :1].expand(2, -1, 1)
+    return Mixture(x[[0, -1]], bases, scale**0.5, scale, shared=False, floor=1e-9 * scale)
+
+
+def linear(x):
+    mean, scale = x.double().mean(0), float(x.double().var(0).mean())
+    weights = torch.ones(x.shape[1], 1, dtype=x.dtype) * scale**0.5
+    return LinearGaussian(mean.to(x), weights, scale)
+
+
+MAKE = {flats: Exact(), lines: Exact(), mixture: Soft(1.0), linear: Soft(1.0)}
+
+
+@pytest.mark.parametrize("make", MAKE, ids=lambda make: make.__name__)
+@settings(max_examples=25, deadline=None)
+@given(unit=UNITS, offset=OFFSETS, seed=st.integers(0, 10**4))
+def test_float32_passes_are_those_of_float64(make, unit, offset, seed):
+    x = torch.tensor(unit * (blobs(seed, n=100) + offset)).float()
+    (narrow, low), (wide, high) = (steps(make(part), part, MAKE[make]) for part in (x, x.double()))
+    at = next(iter(narrow.buffers())).double() - next(iter(wide.buffers()))  # the means
+    assert at.abs().max() <= 1e-5 * unit + 4e-7 * unit * offset
+    # A mean rounded to float32 is off by 6e-8 of the offset: that much error, and no more, may be added.
+    blur = 1e-5 + (1e-7 * offset) ** 2 * 10 + 3e-7 * offset
+    assert np.allclose(np.array(low), np.array(high), rtol=1e-5, atol=blur * max(1.0, unit**2) * 10)
+
+
+@pytest.mark.parametrize("make", MAKE, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_order_and_batches_change_nothing(make, dtype):
+    x = torch.tensor(blobs(1) + 1e3).to(dtype)
+    joint = make(x)
+    z = [MAKE[make](joint, part)[0] for part in (x, x.flip(0), *x.split(7))]
+    whole, turned, *parts = (joint.stats(part, code) for part, code in zip((x, x.flip(0), *x.split(7)), z))
+    for name, value in whole.items():
+        scale = max(1.0, float(value.abs().max()))
+        assert (value - turned[name]).abs().max() <= 2e-6 * scale, name
+        assert (value - sum(part[name] for part in parts)).abs().max() <= 2e-6 * scale, name
+
+
+# --- the nearest ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), K=st.integers(1, 6), p=st.integers(0, 2), unit=UNITS,
+    spread=st.sampled_from([1.0, 1e-2, 1e-4]), rows=st.sampled_from([1, 3, 50]),
+)  # fmt: skip
+def test_the_nearest_by_residuals_whatever_the_product_loses(seed, K, p, unit, spread, rows):
+    """Close pairs of flats, the pairs far from each other: float32 products cannot tell the two apart."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    far = draw(K, 4) * 100
+    means = torch.cat([far, far + spread * draw(K, 4)]).float() * unit
+    bases = torch.linalg.qr(draw(2 * K, 4, p)).Q.float() if p else None
+    x = (means.repeat(25 // K + 1, 1)[:50] + spread * unit * draw(50, 4)).float()
+    found = torch.cat([(lambda z: z[0] if p else z)(nearest(part, means, bases)) for part in x.split(rows)])
+    away = x.double()[:, None] - means.double()
+    if p:
+        W = bases.double()
+        away = away - torch.einsum("nkp,kdp->nkd", torch.einsum("nkd,kdp->nkp", away, W), W)
+    lengths = away.norm(dim=2)
+    chosen = lengths.gather(1, found[:, None])[:, 0]
+    assert (
+        chosen
+        <= lengths.min(1).values * (1 + 1e-9) + 1e-13 * (x.double()[:, None] - means.double()).norm(dim=2).max(1).values
+    ).all()
+
+
+def test_of_equals_the_first_whatever_stands_beside():
+    x = torch.tensor([[0.5, 0.0], [1.5, 7.0], [0.5, 3.0]])
+    means = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    assert nearest(x, means).tolist() == [0, 0, 0]
+    assert [int(nearest(row, means)) for row in x.split(1)] == [0, 0, 0]
+
+
+# --- models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_two_blobs_far_from_the_origin_are_found_as_in_float64(streamed):
+    x = (np.random.default_rng(0).normal(size=(500_000, 2)) + 1000).astype(np.float32)
+    x[250_000:] += 4
+    narrow, wide = (KMeans(2, init=x[[0, -1]], tol=0) for _ in range(2))
+    narrow.fit(np.array_split(x, 7) if streamed else x)
+    wide.fit(x.astype(np.float64))
+    assert abs(narrow.inertia_ / wide.inertia_ - 1) < 1e-6
+    assert (
+        np.abs(narrow.cluster_centers_ - wide.cluster_centers_).max() <= 6.2e-5
+    )  # half of float32's last digit at 1000
+    assert (narrow.labels_ == wide.labels_).mean() > 0.9999
+
+
+@settings(max_examples=20, deadline=None)
+@given(value=st.floats(-1e7, 1e7, width=32), n=st.integers(1, 700), D=st.integers(1, 3))
+def test_the_mean_of_equal_rows_is_that_row(value, n, D):
+    x = np.full((n, D), value, np.float32)
+    assert (KMeans(1).fit(x).cluster_centers_ == np.float32(value)).all()
+    assert KMeans(1).fit(x).inertia_ == 0
+
+
+@pytest.mark.parametrize("signal", [1e2, 1e3, 1e4])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_strong_direction_leaves_the_noise_its_digits(signal, seed):
+    x = strong(500, 20, signal, seed)
+    for model in (LLGAE(3, 1, random_state=1, tol=0), LLGAE(3, 2, random_state=1, tol=0), LGAE(1), LGAE(3)):
+        narrow, wide = (type(model)(**model.get_params()).fit(part) for part in (x, x.astype(np.float64)))
+        if isinstance(model, LLGAE):
+            assert narrow.inertia_ <= 1.02 * wide.inertia_
+        assert abs(narrow.history_[-1] - wide.history_[-1]) <= 0.02 * abs(wide.history_[-1])
+        assert abs(narrow.score(x) - wide.score(x.astype(np.float64))) <= 0.02 * abs(wide.history_[-1])
+    for model in (PPCA(2), PPCA(2, solver="em", random_state=0, tol=1e-7), MPPCA(2, 1, random_state=0, tol=0)):
+        narrow, wide = (type(model)(**model.get_params()).fit(part) for part in (x, x.astype(np.float64)))
+        assert narrow.history_[-1] > wide.history_[min(narrow.n_iter_, wide.n_iter_) - 1] - 0.1  # nats, of 37 and more
+        assert np.allclose(narrow.noise_variance_, wide.noise_variance_, rtol=0.05)
+        assert abs(narrow.score(x) - narrow.score(x.astype(np.float64))) < 1e-3
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    unit=st.sampled_from([1e-12, 1e-10, 1e-5, 1e-3, 1 / 255, 1e3, 1e8, 1e12]), noise=st.sampled_from(["shared", "own"])
+)
+def test_mixtures_see_no_unit(unit, noise):
+    x = blobs()
+    for make in (GaussianMixture, MPPCA):
+        settings = {"noise": noise, "random_state": 0, "tol": 0, "max_iter": 30}
+        one, other = make(3, **settings).fit(x), make(3, **settings).fit(x * unit)
+        assert np.allclose(other.noise_variance_ / unit**2, one.noise_variance_, rtol=1e-3)
+        assert (one.labels_ == other.labels_).mean() > 0.999
+        assert sorted(np.bincount(other.labels_, minlength=3))[0] > 250
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("rows", [1, 64, 1000])
+def test_batches_of_any_size_and_order_fit_alike(order, rows):
+    x = (blobs() + 1e4).astype(np.float32)
+    start = x[[0, 300, 600]]
+    x = x[np.random.default_rng(0).permutation(len(x))] if order else x
+    whole = KMeans(3, init=start, tol=0).fit(x)
+    parts = KMeans(3, init=start, tol=0).fit([x[i : i + rows] for i in range(0, len(x), rows)])
+    assert np.array_equal(whole.labels_, parts.labels_)
+    assert np.abs(whole.cluster_centers_ - parts.cluster_centers_).max() <= np.spacing(np.float32(1e4))
+    assert abs(whole.inertia_ / parts.inertia_ - 1) < 1e-6
+
+
+def test_the_history_of_lgae_is_its_mean_score():
+    for p, x in itertools.product((1, 2, 3), (blobs(), blobs() + 50, strong(200, 9, 1e3), strong(20, 90, 10.0))):
+        model = LGAE(p).fit(x)
+        assert model.history_[-1] == pytest.approx(model.score(x), rel=1e-4)
