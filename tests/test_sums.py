@@ -139,7 +139,7 @@ def test_order_and_batches_change_nothing(make, dtype):
 def test_the_nearest_by_residuals_whatever_the_product_loses(seed, K, p, unit, spread, rows):
     """Close pairs of flats, the pairs far from each other: float32 products cannot tell the two apart."""
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     far = draw(K, 4) * 100
     means = torch.cat([far, far + spread * draw(K, 4)]).float() * unit
     bases = torch.linalg.qr(draw(2 * K, 4, p)).Q.float() if p else None

@@ -117,8 +117,8 @@ def closest(x, rows, flats, means, bases=None):
     """The nearest flat of each row (n,) among pairs (row, flat), sorted by flat, by residuals in float64; the first of equals."""
     lengths, sizes = [], []
     counts = [len(rows)] if bases is None else torch.bincount(flats, minlength=len(means)).tolist()
-    for i, c in zip(rows.split(counts), flats.split(counts)):
-        for i, c in zip(i.split(PAIRS), c.split(PAIRS)):
+    for group in zip(rows.split(counts), flats.split(counts)):
+        for i, c in zip(*(part.split(PAIRS) for part in group)):
             if len(i):
                 away = x[i].double() - means[c].double()
                 sizes.append(torch.linalg.vector_norm(away, dim=1))
