@@ -126,6 +126,9 @@ DIRECTIVES = {
     "parity-table": (":::{parity-table}\n:::", f"[See this on the book's page]({URL}parity.html)."),
     "chapter-table": (":::{chapter-table}\n:::", f"[See this on the book's page]({URL}teaching/teachers.html)."),
     "errata": (":::{errata}\n:::", f"[See this on the book's page]({URL}errata.html)."),
+    "source-code": (":::{source-code} gaelib/joints/__init__.py\n:::",
+                    "<details>\n<summary>All of gaelib/joints/__init__.py: 1 lines</summary>\n\n"
+                    '```python\n"""What the joint is: points and flats, linear Gaussians, mixtures."""\n```\n\n</details>'),
     "ledger-table": (":::{ledger-table}\n:::", f"[See this on the book's page]({URL}ledger.html)."),
 }  # fmt: skip
 REST = {

@@ -10,6 +10,7 @@ import tomllib
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 from account import Account, digests, read
@@ -26,7 +27,7 @@ DIRECTIVES = {
     "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
     "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table", "parity-table",
-    "chapter-table", "errata",
+    "chapter-table", "errata", "source-code",
 }  # fmt: skip
 
 VERDICTS = {  # verdict in ledger.yml -> what the badge says
@@ -231,12 +232,11 @@ def minutes(doctree: nodes.document) -> tuple[int, int]:
 
     Half a minute for each figure and each displayed formula beside the words; ten for each exercise, an estimate.
     """
-    seen = lambda node: not in_fold(node)
-    words = sum(len(part.astext().split()) for part in doctree.findall(nodes.paragraph) if seen(part))
+    words = sum(len(part.astext().split()) for part in doctree.findall(nodes.paragraph) if not in_fold(part))
     looked_at = [*doctree.findall(nodes.figure), *doctree.findall(nodes.math_block)]
     sliders = sum("gae-slider" in raw.astext() for raw in doctree.findall(nodes.raw))
     exercises = sum(isinstance(node, nodes.Admonition) and "exercise" in node["classes"] for node in doctree.findall())
-    still = (sum(map(seen, looked_at)) + sliders) / 2
+    still = (sum(not in_fold(node) for node in looked_at) + sliders) / 2
     return max(1, round(words / WORDS_A_MINUTE + still)), exercises * MINUTES_AN_EXERCISE
 
 
@@ -335,13 +335,26 @@ def finish_page(app: Sphinx, docname, template, context, doctree) -> None:
     if doctree is not None:
         notebook = str(app.env.doc2path(docname)).endswith(".ipynb")
         words = stamp(results(root(app)), standing(root(app)), docname, notebook)
-        context["body"] += f'<p class="gae-stamp">{escape(words)}</p>'
+        context["body"] += f'<p class="gae-stamp">{escape(words)}</p>' + report(app, docname)
+
+
+def report(app: Sphinx, docname: str) -> str:
+    """Where to say that a page is wrong."""
+    repository = app.config.html_theme_options.get("repository_url", "")
+    title = quote(f"Mistake on the page {docname}")
+    body = quote("What is wrong, and where on the page:\n\n\nWhat should stand there:\n\n")
+    issue = escape(f"{repository}/issues/new?title={title}&body={body}")
+    here = f'<a href="{issue}">Report a mistake on this page</a> · <a href="{escape(repository)}">Repository</a>'
+    return f'<p class="gae-report">{here}</p>' if repository else ""
 
 
 def address(app: Sphinx, config) -> None:
     """The repository's address stands in pyproject.toml alone."""
     project = tomllib.loads((root(app) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     config.html_theme_options["repository_url"] = project["urls"]["Repository"]
+    config.html_search_scorer = str(
+        Path(app.srcdir) / "theme" / "score.js"
+    )  # Sphinx takes it from where it was started
 
 
 def setup(app: Sphinx) -> dict:

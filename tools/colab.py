@@ -18,6 +18,7 @@ from docutils.nodes import make_id
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 import bookext  # noqa: E402
+import form  # noqa: E402
 
 from tools import exercises  # noqa: E402
 from tools import nb as book  # noqa: E402
@@ -226,6 +227,9 @@ class Lower:
             return quote(kind.capitalize(), self.text(body))
         if name == "admonition":
             return quote(self.inline(argument), self.text(body))
+        if name == "source-code":
+            source = (book.ROOT / argument).read_text(encoding="utf-8")
+            return details(form.file_title(argument, source), f"```python\n{source}```")
         if name == "dropdown":
             return details(self.inline(argument), self.text(body))
         if name == "solution":

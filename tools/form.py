@@ -6,6 +6,8 @@ keyboard, and is opened for paper by a line of `gae.js`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
@@ -49,6 +51,23 @@ class Dropdown(SphinxDirective):
             child.parent = box[0]
         self.add_name(box)
         return [box, *said]
+
+
+class SourceCode(SphinxDirective):
+    """{source-code} gaelib/core.py: a file of the package, folded, as it is."""
+
+    required_arguments = 1
+
+    def run(self):
+        path = Path(self.env.srcdir).parent / self.arguments[0]
+        self.env.note_dependency(str(path))
+        text = path.read_text(encoding="utf-8")
+        code = nodes.literal_block(text, text, language="python")
+        return [closed(file_title(self.arguments[0], text), code)]
+
+
+def file_title(name: str, text: str) -> str:
+    return f"All of {name}: {len(text.splitlines())} lines"
 
 
 def visit_fold(self, node):
@@ -114,6 +133,7 @@ def setup(app: Sphinx) -> dict:
     app.add_node(fold, html=(visit_fold, depart_fold))
     app.add_node(summary, html=(visit_summary, depart_summary))
     app.add_directive("dropdown", Dropdown)
+    app.add_directive("source-code", SourceCode)
     app.connect("doctree-read", one_toggle)
     app.connect("doctree-read", fold_cells)
     app.connect("doctree-read", name_kinds)
