@@ -1,4 +1,8 @@
-"""How a notebook's stored outputs are compared with those just computed.
+"""One execution of a notebook, a cell at a time, for all that is asked of it.
+
+Its outputs are compared with the stored ones. An exercise's stub, which is what the reader gets, must fail once its
+checks are awake, in `check` and nowhere else; its solution is a cell like any other, and passes. A bound far above what
+was measured must say why.
 
 Words and whole numbers must agree exactly; a number with decimals may differ by one unit of its last printed
 place. nbval does not compare pictures (image/png). On a GPU the words must agree too and every `check` must
@@ -6,19 +10,28 @@ pass, but numbers that differ by more than 2 % are listed, not failed. nbval com
 hence one class.
 """
 
+import ast
+import json
 import os
 import re
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import psutil
 import pytest
-from nbval.plugin import IPyNbCell
+from nbval.plugin import IPyNbCell, IPyNbFile
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tools import exercises
+from tools import nb as book
 
 # Blanks before a number belong to it: 9.99 may become 10.00 in a column of fixed width.
 NUMBER = re.compile(r" *([+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d{1,3}(?!\d))?)")
 # An interactive figure's name is a digest of its content: it changes with the last place of a coordinate.
 DIGEST = re.compile(r"\bgae-[0-9a-f]{8}\b")
 DRIFT = 0.02
+LOOSE = 1000  # a bound of more than so many times the value needs a reason
 
 
 def on_gpu():
@@ -70,6 +83,49 @@ def sanitize(cell, text):
 
 
 IPyNbCell.sanitize = sanitize
+
+
+start, run_and_compare = IPyNbFile.setup, IPyNbCell.runtest
+
+
+def ask(file, question):
+    """The answer of the witness in the notebook's kernel, which shows and counts nothing of it."""
+    if not file.witness:
+        return None
+    reply = file.kernel.kc.execute_interactive(
+        "", silent=True, user_expressions={"told": f"get_ipython().witness.{question}"}, timeout=120,
+        output_hook=lambda message: None,
+    )  # fmt: skip
+    told = reply["content"]["user_expressions"]["told"]
+    assert told["status"] == "ok", f"the witness: {told}"
+    return json.loads(ast.literal_eval(told["data"]["text/plain"]))
+
+
+def setup(file):
+    start(file)
+    file.witness = any("gaelib" in cell.source for cell in book.code_cells(file.nb))
+    if file.witness:
+        place = Path(__file__).with_name("witness.py")
+        text = place.read_text(encoding="utf-8")
+        source = f"exec(compile({text!r}, {str(place)!r}, 'exec'), {{'get_ipython': get_ipython}})"
+        reply = file.kernel.kc.execute_interactive(source, silent=True, timeout=120)
+        assert reply["content"]["status"] == "ok", reply["content"]
+
+
+def runtest(cell):
+    run_and_compare(cell)
+    for claim, value, bound, why in ask(cell.parent, "report()") or ():
+        if value <= bound and bound > LOOSE * abs(value) and not why:
+            cell.raise_cell_error(f"{claim!r}: measured {value:.3g}, bound {bound:g}, no why")
+    if "exercise-stub" in book.tags(cell.cell):
+        failed = ask(cell.parent, f"attempt({exercises.awake(cell.cell.source)!r})")
+        if failed is None:
+            cell.raise_cell_error("the unsolved stub passes its checks: they test nothing")
+        elif failed[:2] != ["CheckFailed", True]:
+            cell.raise_cell_error("the unsolved stub must fail in check() of gaelib", failed[2])
+
+
+IPyNbFile.setup, IPyNbCell.runtest = setup, runtest
 
 
 def seconds(file):

@@ -9,14 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval.plugin import IPyNbCell, IPyNbFile
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from tools import exercises
 from tools import nb as book
 from tools import run as runner
 
@@ -32,7 +35,7 @@ def pytest_run(*args, cwd):
     return run("-m", "pytest", "-q", "-p", "no:cacheprovider", *args, cwd=cwd)
 
 
-# --- notebooks ----------------------------------------------------------------------------------------------
+# --- notebooks: what is broken, in one run each of nbval, of the tests of stored notebooks, and of tools/run.py --
 
 CELLS = [
     ("values = [0.125, 0.25]", []),
@@ -43,46 +46,20 @@ CELLS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of the project with one small executed notebook, and a function that rewrites it."""
-    (tmp_path / "book").mkdir()
-    (tmp_path / "tests").mkdir()
-    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "book" / "conftest.py", tmp_path / "book")
-    shutil.copy(ROOT / "tests" / "test_notebooks.py", tmp_path / "tests")
-
-    def write(change=lambda nb: None):
-        cells = [
-            new_code_cell(source, id=f"c{n}", outputs=[nbformat.from_dict(out) for out in outputs], execution_count=n)
-            for n, (source, outputs) in enumerate(CELLS, 1)
-        ]
-        nb = new_notebook(cells=[new_markdown_cell("# Small", id="c0"), *cells])
-        runner.normalise(nb)
-        change(nb)
-        (tmp_path / "book" / "small.ipynb").write_text(book.dumps(nb), encoding="utf-8")
-        return tmp_path
-
-    return write
+def small(change=lambda nb: None):
+    """A small executed notebook, whole or changed."""
+    cells = [
+        new_code_cell(source, id=f"c{n}", outputs=[nbformat.from_dict(out) for out in outputs], execution_count=n)
+        for n, (source, outputs) in enumerate(CELLS, 1)
+    ]
+    nb = new_notebook(cells=[new_markdown_cell("# Small", id="c0"), *cells])
+    runner.normalise(nb)
+    change(nb)
+    return nb
 
 
-def nbval(root):
-    return pytest_run("book", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=60", cwd=root)
-
-
-def nbval_conftest():
-    spec = importlib.util.spec_from_file_location("nbval_conftest", ROOT / "book" / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def stored(root):
-    return pytest_run("tests/test_notebooks.py", cwd=root)
-
-
-def set_text(nb, text):
-    nb.cells[2].outputs[0].text = text
+def set_text(text):
+    return lambda nb: nb.cells[2].outputs[0].update(text=text)
 
 
 def strip(nb):
@@ -94,20 +71,93 @@ def fail(nb):
     nb.cells[3].source += "\n1 / 0"
 
 
-def test_a_whole_notebook_is_green(copy):
-    root = copy()
-    for code, told in (nbval(root), stored(root)):
-        assert code == 0, told
+def check(source, says):
+    """One more cell, which calls `check` and prints a line."""
+
+    def change(nb):
+        out = new_output("stream", text=f"ok: {says}\n")
+        nb.cells.append(new_code_cell(f"from gaelib import check\n{source}", id="c4", outputs=[out], execution_count=4))
+
+    return change
 
 
-def test_a_changed_stored_number(copy):
-    code, told = nbval(copy(lambda nb: set_text(nb, "mean 0.186 of 2\n")))
-    assert code == 1 and "1 failed, 2 passed" in told, told
+def exercise(wrong, right="root = 2 ** 0.5"):
+    """An exercise: the stub's line, and the solution's."""
+
+    def change(nb):
+        check("check('one is one', 0, 0)", "one is one (bound 0)")(nb)
+        source = f"# your turn: {wrong}\n{right}\n# end\ncheck('root', abs(root**2 - 2), 1e-9, why='a margin')"
+        out = new_output("stream", text="ok: root (bound 1e-09; a margin)\n")
+        made = new_code_cell(source, id="c6", outputs=[out], execution_count=6, metadata={"tags": ["solution"]})
+        nb.cells.append(made)
+        exercises.fill(nb)
+        nb.cells[-2].execution_count = 5
+
+    return change
 
 
-def test_one_unit_of_the_last_place_is_another_cpu(copy):
-    code, told = nbval(copy(lambda nb: set_text(nb, "mean 0.187 of 2\n")))
-    assert code == 0, told
+def library(root, notebooks):
+    """A copy of the project that holds these notebooks and no other."""
+    for name in ("book", "tests"):
+        (root / name).mkdir()
+    shutil.copytree(ROOT / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("book/conftest.py", "book/witness.py", "tests/test_notebooks.py"):
+        shutil.copy(ROOT / name, root / name)
+    for name, nb in notebooks.items():
+        path = root / "book" / f"{name}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(book.dumps(nb), encoding="utf-8")
+    return root
+
+
+def verdicts(root, *args):
+    """Test -> what its failure says, "" where it passed; and all that the run printed."""
+    code, told = pytest_run(*args, "--junitxml=results.xml", cwd=root)
+    assert code in (0, 1), told
+    cases = ET.parse(root / "results.xml").getroot().iter("testcase")
+    return {
+        (case.get("classname"), case.get("name")): "".join(f.text for f in case.iter("failure")) for case in cases
+    }, told
+
+
+NBVAL = ("book", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=60", "--color=no")
+EXECUTED = {  # a notebook -> how it is changed, the code cell that must turn red, what must be said
+    "whole": (lambda nb: None, None, ""),
+    "changed": (set_text("mean 0.186 of 2\n"), 1, "Cell outputs differ"),
+    "rounded": (set_text("mean 0.187 of 2\n"), None, ""),  # one unit of the last place is another CPU
+    "raising": (fail, 2, "ZeroDivisionError"),
+    "exercise": (exercise("root = 1.4"), None, ""),
+    "solved": (exercise("root = -(2 ** 0.5)"), 4, "the unsolved stub passes its checks: they test nothing"),
+    "elsewhere": (exercise("root = 'two'"), 4, "must fail in check() of gaelib"),
+    "unsolvable": (exercise("root = 1.4", "root = 1.5"), 5, "measured  0.25"),
+    "loose": (check("check('small', 1e-9, 1)", "small (bound 1)"), 3, "measured 1e-09, bound 1, no why"),
+    "reasoned": (check("check('small', 1e-9, 1, why='a limit')", "small (bound 1; a limit)"), None, ""),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    root = library(tmp_path_factory.mktemp("executed"), {name: small(row[0]) for name, row in EXECUTED.items()})
+    return verdicts(root, *NBVAL)[0]
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_one_execution_sees_it(name, executed):
+    _, red, says = EXECUTED[name]
+    cells = {cell: told for (path, cell), told in executed.items() if path == f"book.{name}.ipynb"}
+    assert len(cells) >= 3
+    assert {cell for cell, told in cells.items() if told} == ({f"Cell {red}"} if red is not None else set()), cells
+    assert says in cells.get(f"Cell {red}", ""), cells
+
+
+def nbval_conftest():
+    spec = importlib.util.spec_from_file_location("nbval_conftest", ROOT / "book" / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:  # it wraps nbval's methods anew
+        patch.setattr(IPyNbFile, "setup", IPyNbFile.setup)
+        patch.setattr(IPyNbCell, "runtest", IPyNbCell.runtest)
+        spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize(("stored", "computed", "same"), [
@@ -137,10 +187,10 @@ def test_what_counts_as_the_same_output(monkeypatch, stored, computed, same):
     assert (equal(stored) != equal(computed)) is not same
 
 
-def test_on_a_gpu_far_numbers_are_listed_and_words_still_compared(copy, monkeypatch):
+def test_on_a_gpu_far_numbers_are_listed_and_words_still_compared(tmp_path, monkeypatch):
     monkeypatch.setenv("GAELIB_DEVICE", "cuda")
-    code, told = nbval(copy(lambda nb: set_text(nb, "mean 0.200 of 2\n")))
-    assert code == 0 and "0.200 -> 0.188" in told, told
+    red, told = verdicts(library(tmp_path, {"small": small(set_text("mean 0.200 of 2\n"))}), *NBVAL)
+    assert not any(red.values()) and "0.200 -> 0.188" in told, told
     cell = type("Cell", (), {"user_properties": []})()
     equal = nbval_conftest().Printed
     a, near, word = equal("loss 1.000"), equal("loss 1.010"), equal("gain 1.000")
@@ -148,52 +198,33 @@ def test_on_a_gpu_far_numbers_are_listed_and_words_still_compared(copy, monkeypa
     assert a == near and a != word and not cell.user_properties
 
 
-def test_a_raised_error(copy):
-    code, told = nbval(copy(fail))
-    assert code == 1 and "ZeroDivisionError" in told, told
-
-
-def test_a_stripped_notebook(copy):
-    code, told = stored(copy(strip))
-    assert code == 1 and "test_executed_in_order" in told and "test_outputs_are_stored" in told, told
-
-
-def test_every_real_notebook_stripped(copy):
-    paths = book.notebooks()
-    root = copy()
-    for path in paths:
-        target = root / "book" / path.relative_to(book.BOOK)
-        target.parent.mkdir(exist_ok=True)
-        nb = book.read(path)
+def test_stored_notebooks_stripped(tmp_path):
+    """A small one and every real one turn red; the small one that is whole does not."""
+    stripped = {"small": small(strip)} | {book.name(path): book.read(path) for path in book.notebooks()}
+    for nb in stripped.values():
         strip(nb)
-        target.write_text(book.dumps(nb), encoding="utf-8")
-    code, told = stored(root)
-    assert paths and code == 1, told
-    for path in paths:
-        assert f"FAILED tests/test_notebooks.py::test_executed_in_order[{book.name(path)}]" in told, told
+    red, told = verdicts(library(tmp_path, stripped | {"whole": small()}), "tests/test_notebooks.py")
+    red = {test for (_, test), failure in red.items() if failure}
+    assert len(stripped) > 1 and {f"test_executed_in_order[{name}]" for name in stripped} <= red, told
+    assert "test_outputs_are_stored[small]" in red and not any(test.endswith("[whole]") for test in red), told
 
 
-def test_a_book_without_notebooks(copy):
-    root = copy()
-    (root / "book" / "small.ipynb").unlink()
-    code, told = stored(root)
-    assert code == 1 and "test_the_book_has_notebooks" in told, told
+def test_a_book_without_notebooks(tmp_path):
+    red, told = verdicts(library(tmp_path, {}), "tests/test_notebooks.py")
+    assert red[("tests.test_notebooks", "test_the_book_has_notebooks")], told
 
 
-def test_run_writes_the_same_bytes_twice_and_nothing_where_a_cell_raises(copy):
-    root = copy(strip)
-    path, command = root / "book" / "small.ipynb", ("tools/run.py", "book/small.ipynb")
-    assert run(*command, "--check", cwd=root)[0] == 1, "stripped outputs would be written"
-    assert run(*command, cwd=root)[0] == 0
-    first = path.read_bytes()
-    copy()
-    assert path.read_bytes() == first, "tools/run.py wrote something else than the outputs above"
-    assert run(*command, "--check", cwd=root)[0] == 0
-    copy(fail)
-    first = path.read_bytes()
-    code, told = run(*command, cwd=root)
-    assert code == 1 and "small, cell 4 (id c3)" in told and "ZeroDivisionError" in told, told
-    assert path.read_bytes() == first
+def test_run_writes_the_same_bytes_twice_and_nothing_where_a_cell_raises(tmp_path):
+    root = library(tmp_path, {"small": small(strip), "raising": small(fail)})
+    path, raising = root / "book/small.ipynb", root / "book/raising.ipynb"
+    kept = raising.read_bytes()
+    code, told = run("tools/run.py", "book/small.ipynb", "book/raising.ipynb", cwd=root)
+    assert code == 1 and "raising, cell 4 (id c3)" in told and "ZeroDivisionError" in told, told
+    assert raising.read_bytes() == kept
+    assert path.read_text(encoding="utf-8") == book.dumps(small()), "tools/run.py wrote other outputs than those above"
+    assert run("tools/run.py", "book/small.ipynb", "--check", cwd=root)[0] == 0
+    raising.write_text(book.dumps(small(strip)), encoding="utf-8")
+    assert run("tools/run.py", "book/raising.ipynb", "--check", cwd=root)[0] == 1, "stripped outputs would be written"
 
 
 # --- pages --------------------------------------------------------------------------------------------------
@@ -292,19 +323,21 @@ from ledgercheck import assert_ledger
 def residual(root):  # "root squared is two"
     return root * root - 2
 
-def test_ledger():
-    assert_ledger(residual, {true}, {{"wrong": {wrong}}}, 1e-12)
+def test_whole():
+    assert_ledger(residual, 2 ** 0.5, {"wrong": 1.4}, 1e-12)
+
+def test_a_wrong_statement_as_true():
+    assert_ledger(residual, 1.4, {"wrong": 1.5}, 1e-12)
+
+def test_a_true_statement_as_wrong():
+    assert_ledger(residual, 2 ** 0.5, {"wrong": -2 ** 0.5}, 1e-12)
 """
 
 
-@pytest.mark.parametrize(("true", "wrong", "green"), [
-    ("2 ** 0.5", "1.4", True),
-    ("1.4", "1.5", False),            # the true statement is wrong
-    ("2 ** 0.5", "-2 ** 0.5", False),  # the wrong statement is right
-], ids=["whole", "a wrong statement as true", "a true statement as wrong"])  # fmt: skip
-def test_a_ledger_check(tmp_path, true, wrong, green):
+def test_ledger_checks(tmp_path):
     shutil.copy(ROOT / "tests" / "ledgercheck.py", tmp_path)
-    (tmp_path / "test_it.py").write_text(CHECK.format(true=true, wrong=wrong))
-    code, told = pytest_run("test_it.py", cwd=tmp_path)
-    assert code == (0 if green else 1), told
-    assert green or "AssertionError" in told, told
+    (tmp_path / "test_it.py").write_text(CHECK)
+    red, told = verdicts(tmp_path, "test_it.py")
+    assert {test: "AssertionError" in failure for (_, test), failure in red.items()} == {
+        "test_whole": False, "test_a_wrong_statement_as_true": True, "test_a_true_statement_as_wrong": True,
+    }, told  # fmt: skip
