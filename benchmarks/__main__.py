@@ -5,7 +5,7 @@ import importlib
 
 from .harness import store
 
-NAMES = ("activation", "image_prior", "kmeans", "linear", "llgae", "neighbours", "screening")
+NAMES = ("activation", "garments", "image_prior", "kmeans", "linear", "llgae", "neighbours", "screening")
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="*", default=NAMES)

@@ -35,18 +35,21 @@ def axes(columns=1, rows=1, width=5.2, height=3.2, **options):
         return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)[1]
 
 
-def images(pictures, titles=(), columns=10, width=5.2):
-    """Draw grey pictures (n, h, w) in a grid, dark ink on white, all on one scale."""
+def images(pictures, titles=(), columns=10, width=5.2, rows=()):
+    """Draw grey pictures (n, h, w) in a grid, dark ink on white, all on one scale; `rows` names the grid's rows."""
     pictures = np.asarray(pictures)
-    rows = -(-len(pictures) // columns)
-    height = width / columns * rows * (1.3 if len(titles) else 1.05)
-    grid = np.atleast_1d(axes(columns, rows, width, height)).ravel()
+    lines = -(-len(pictures) // columns)
+    room = 0.8 if rows else 1  # beside the names
+    height = room * width / columns * lines * (1.3 if len(titles) else 1.05)
+    grid = np.atleast_1d(axes(columns, lines, width, height)).ravel()
     for ax in grid:
         ax.set_axis_off()
     for i, (ax, picture) in enumerate(zip(grid, pictures)):
         ax.imshow(picture, cmap="gray_r", vmin=pictures.min(), vmax=pictures.max())
         if len(titles):
             ax.set_title(titles[i], fontsize=10.5)
+    for ax, name in zip(grid[::columns], rows):
+        ax.text(-0.15, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=10.5)
 
 
 class slider:
