@@ -23,6 +23,7 @@ def gates(z, w, b):
 LINE = np.array([[-1.0], [0.0], [1.0]])
 KITE = np.array([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, -1.5]])
 EDGE = KITE[:4]
+SEGMENT = KITE[:3]  # a hull without an inside: its middle lies in the relative interior
 
 
 def f1():
@@ -30,7 +31,18 @@ def f1():
     rule (w, k) -> bool, the judge the best score near the prototypes against the best anywhere on a wide grid; a wrong
     answer costs the difference."""
     cost = []
-    for w, k in [(LINE, 0), (LINE, 1), (LINE, 2), (EDGE, 0), (EDGE, 1), (EDGE, 3), (KITE, 1), (KITE, 4)]:
+    for w, k in [
+        (LINE, 0),
+        (LINE, 1),
+        (LINE, 2),
+        (EDGE, 0),
+        (EDGE, 1),
+        (EDGE, 3),
+        (KITE, 1),
+        (KITE, 4),
+        (SEGMENT, 0),
+        (SEGMENT, 1),
+    ]:
         side = np.linspace(-10, 10, 401)  # the best code of an interior prototype here lies within 2
         z = np.stack(np.meshgrid(*[side] * w.shape[1], indexing="ij"), -1).reshape(-1, w.shape[1])
         score = 2 * z @ w.T - (w**2).sum(1)  # the kernels' logarithms up to ||z||^2: they would underflow

@@ -94,15 +94,44 @@ def sine(A, B):
 
 
 def g6():
-    """The best flat: the statement is a rule X -> directions (p, D), the judge scikit-learn's PCA."""
+    """The best flat, and what the objective fixes of it.  The statement is a pair: a rule X -> directions (p, D), against
+    scikit-learn's PCA; and a rule (gap, theta, along, across) -> the change of the objective when the best flat is turned
+    by theta between axes E and E + 1, and its point moves along the flat and across it, against `Flats`."""
     digits = data.digits()[0]
     judge = PCA(5, svd_solver="full").fit(digits).components_
+    rng = np.random.default_rng(1)
+    white = np.linalg.qr(np.c_[np.ones(50), rng.normal(size=(50, 4))])[0][:, 1:] * np.sqrt(50)  # covariance I, mean 0
+    changes = {}
+    for gap in (0.0, 1.5):
+        x = torch.tensor(white * np.sqrt([4.0, 2 + gap, 2.0, 1.0]))
+
+        def value(theta, along, across, x=x):
+            basis = [[1, 0], [0, np.cos(theta)], [0, np.sin(theta)], [0, 0]]
+            joint = Flats(torch.tensor([[along, 0, 0, across]], dtype=torch.float64), torch.tensor([basis]).double())
+            return joint.log_joint(x, joint.argmax(x)).mean().item()
+
+        for move in ((0.7, 0.0, 0.0), (1.5, 0.0, 0.0), (0.0, 3.0, 0.0), (0.0, 3.0, 0.5), (0.7, 0.0, 0.5)):
+            changes[gap, *move] = value(*move) - value(0, 0, 0)
+
+    def residual(pair):
+        directions, change = pair
+        apart = max(abs(change(*move) - found) for move, found in changes.items())
+        return max(sine(judge, directions(digits)), apart)
+
+    def best(X):
+        return LGAE(5).fit(X).components_
+
+    def change(gap, theta, along, across):
+        return -gap * np.sin(theta) ** 2 - across**2
+
     wrong = {
-        "without centring": lambda X: np.linalg.svd(X, full_matrices=False)[2][:5],
-        "the least variance": lambda X: np.linalg.eigh(np.cov(X.T))[1].T[:5],
-        "the first five pixels": lambda X: np.eye(64)[:5],
+        "without centring": (lambda X: np.linalg.svd(X, full_matrices=False)[2][:5], change),
+        "the least variance": (lambda X: np.linalg.eigh(np.cov(X.T))[1].T[:5], change),
+        "the first five pixels": (lambda X: np.eye(64)[:5], change),
+        "a tie fixes the flat too": (best, lambda gap, t, along, across: -(gap or 1.5) * np.sin(t) ** 2 - across**2),
+        "the point is fixed": (best, lambda gap, t, along, across: change(gap, t, along, across) - along**2),
     }
-    return lambda rule: sine(judge, rule(digits)), lambda X: LGAE(5).fit(X).components_, wrong, 1e-8
+    return residual, (best, change), wrong, 1e-8
 
 
 def g7():

@@ -1,6 +1,7 @@
 """The ledger's checks of the memory: one code for every point (E3, E3b, E4, E5)."""
 
-from math import log, log2, pi
+from bisect import bisect_left
+from math import floor, log, log2, pi
 
 import numpy as np
 from gaelib import KMeans, Memory
@@ -107,25 +108,47 @@ def e4():
     return residual, lambda X, new: decode(Memory(), X, new), wrong, 1e-12
 
 
+class Counted(float):
+    """A number that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __lt__(self, other):
+        Counted.comparisons += 1
+        return float(self) < float(other)
+
+
 def e5():
-    """The operations of an exact answer: the statement is a rule (n, N, D) -> count, the judge counts
-    those of the matrix products while `Memory` answers n queries."""
+    """The operations of the full table, and of an exact answer on a line.  The statement is a rule (n, N, D) ->
+    (operations of n queries by the table, most comparisons of one query on a sorted line); the judge counts those of the
+    matrix products while `Memory` answers, and those of a bisection that finds the same neighbours."""
     counted = {}
     for n, N, D in ((10, 100, 5), (10, 4000, 5), (7, 300, 40)):
         memory = Memory().fit(RNG.normal(size=(N, D)))
         with FlopCounterMode(display=False) as counter:
             memory.predict(RNG.normal(size=(n, D)))
-        counted[n, N, D] = counter.get_total_flops()
+        line, most = np.sort(RNG.normal(size=N)), 0
+        for x in RNG.normal(size=200):
+            Counted.comparisons = 0
+            place = bisect_left([Counted(v) for v in line], x)
+            most = max(most, Counted.comparisons)
+            beside = line[max(place - 1, 0) : place + 1]
+            assert np.abs(beside - x).min() == np.abs(line - x).min()
+        counted[n, N, D] = counter.get_total_flops(), most
 
     def residual(rule):
-        return max(abs(rule(*sizes) / count - 1) for sizes, count in counted.items())
+        pairs = [(said, found) for sizes, both in counted.items() for said, found in zip(rule(*sizes), both)]
+        return max(abs(said / found - 1) for said, found in pairs)
+
+    def steps(N):
+        return floor(log2(N)) + 1
 
     wrong = {
-        "as for one code": lambda n, N, D: 2 * n * D,
-        "as in a sorted list": lambda n, N, D: 2 * n * D * log2(N),
-        "all pairs of stored points": lambda n, N, D: 2 * N * N * D,
+        "as for one code": lambda n, N, D: (2 * n * D, steps(N)),
+        "an exact answer costs the table": lambda n, N, D: (2 * n * N * D, 2 * N),
+        "all pairs of stored points": lambda n, N, D: (2 * N * N * D, steps(N)),
     }
-    return residual, lambda n, N, D: 2 * n * N * D, wrong, 1e-9
+    return residual, lambda n, N, D: (2 * n * N * D, steps(N)), wrong, 1e-9
 
 
 CHECKS = {"E3": e3, "E3b": e3b, "E4": e4, "E5": e5}

@@ -113,6 +113,20 @@ def test_a_stranger_is_seen():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_glued_texts_stand_as_they_were_stored(path):
+    """Digit for digit: 0.50 is not 0.5."""
+    outputs = [o for c in json.loads(path.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", [])]
+    stored = {
+        "".join(o["data"]["application/papermill.record/text/plain"])
+        for o in outputs
+        if "scrapbook" in o.get("metadata", {})
+    }
+    doc = path.relative_to(ROOT / "book").with_suffix("").as_posix()
+    shown = {" ".join(span.text.split()) for span in page(doc).select(".pasted-text")}
+    assert shown <= {" ".join(text.split()) for text in stored}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_colab_button_opens_the_copy(path):
     doc = path.relative_to(ROOT / "book").with_suffix("").as_posix()
     links = [a["href"] for a in page(doc).find_all("a", href=re.compile("colab"))]

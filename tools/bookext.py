@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+import myst_nb.ext.glue.roles
 import yaml
 from account import Account, digests, read
 from docutils import nodes
@@ -358,6 +359,8 @@ def address(app: Sphinx, config) -> None:
 
 
 def setup(app: Sphinx) -> dict:
+    # What a cell glued stands as it is: MyST-NB would read "0.50" as a number and "20,000" as a pair.
+    myst_nb.ext.glue.roles.format_plain_text = lambda text, spec: text
     app.add_role("ledger", Ledger())
     for name, directive in {
         "objective": Objective, "facts": Facts, "model-map": ModelMap, "ledger-table": LedgerTable,
