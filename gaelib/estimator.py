@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from dataclasses import KW_ONLY
 from functools import partial
 
 import numpy as np
@@ -12,10 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from .core import Exact, alternate, ascend, objective
+from .hyper import count, hyper, number, validate
 from .parallel import all_sum
 from .rows import Rows
 
 __all__ = ["Estimator", "Model"]
+
+
+Seed = int | np.random.RandomState | np.random.Generator | None
 
 
 def draw_seed(random_state):
@@ -33,17 +38,11 @@ def draw_seed(random_state):
     raise ValueError(f"random_state={random_state!r} is no seed: pass None, an integer, a RandomState or a Generator")
 
 
-def need_integer(name, value, at_least=1):
-    """Refuse a hyperparameter that is not an integer of at least so much."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name}={value!r} must be an integer of at least {at_least}: pass {name}={at_least} or more")
-
-
+@hyper
 class Model(BaseEstimator):
     """What every model's scikit-learn face shares.  It holds a `Joint` as ``joint_``; it is not one.
 
-    A subclass stores its hyperparameters in ``__init__`` (``n_init``, ``max_iter``, ``tol``, ``random_state``,
-    ``device`` and ``verbose`` among them) and defines
+    A subclass is decorated with `hyper`, writes its hyperparameters as fields with their bounds, and defines
 
     - ``_check(n, width)``: refuse what cannot work, before any work
     - ``_start(data, generator) -> Joint``
@@ -51,6 +50,9 @@ class Model(BaseEstimator):
     """
 
     infer = Exact()
+
+    _: KW_ONLY
+    device: str | torch.device = "auto"
 
     def fit(self, X, y=None):
         """Learn from X.
@@ -73,11 +75,7 @@ class Model(BaseEstimator):
             At the first non-finite objective, naming the step.
         """
         data = self._rows(X, y)
-        for name in ("n_init", "max_iter"):
-            if hasattr(self, name):
-                need_integer(name, getattr(self, name))
-        if hasattr(self, "tol") and not (isinstance(self.tol, numbers.Real) and self.tol >= 0):
-            raise ValueError(f"tol={self.tol!r} must be a number of at least 0: pass tol=0 to run to the end")
+        validate(self)
         self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
         generator = torch.Generator().manual_seed(draw_seed(self.random_state))
         best, joint, history = None, None, []
@@ -190,3 +188,14 @@ class Model(BaseEstimator):
 
 class Estimator(TransformerMixin, Model):
     """A `Model` whose code is found, not given: it adds ``fit_transform`` and ``set_output``."""
+
+
+@hyper
+class Iterative(Model):
+    """The hyperparameters of a fit by steps from a drawn start."""
+
+    _: KW_ONLY
+    max_iter: int = count(300)
+    tol: float = number(1e-4, "tol=0 to run to the end", closed=True)
+    random_state: Seed = None
+    verbose: int = 0

@@ -14,6 +14,7 @@ __all__ = ["GGAE"]
 
 import math
 import numbers
+from dataclasses import KW_ONLY
 
 import torch
 from scipy.special import lambertw
@@ -21,7 +22,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..core import Joint
-from ..estimator import Estimator, need_integer
+from ..estimator import Estimator, Iterative
+from ..hyper import checked, count, hyper, number
 from ..solvers.nearest import ENTRIES, project
 from ..solvers.starts import spread_rows
 from ..solvers.sums import products, total
@@ -187,7 +189,15 @@ def spread(weights, points, extra=None):
     return square - mean[:, :, None] * mean[:, None]
 
 
-class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator):
+def need_absorption(name, value):
+    """Refuse a b that does not keep the codes from running away."""
+    if value != "exp" and not (isinstance(value, numbers.Real) and 0 < value < math.inf):
+        why = "must be a finite number above 0; without it codes run away"
+        raise ValueError(f"{name}={value!r} {why}: pass {name}=1.0 or 'exp'")
+
+
+@hyper
+class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     """Gaussian-kernel generative autoencoder: a mixture whose weights are read off a point in code space.
 
     Parameters
@@ -227,52 +237,25 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator):
     [0.5, 9.5]
     """
 
-    def __init__(
-        self,
-        n_clusters=8,
-        n_components=2,
-        *,
-        absorb=1.0,
-        variance=0.5,
-        n_init=1,
-        max_iter=1000,
-        tol=1e-5,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.n_components = n_components
-        self.absorb = absorb
-        self.variance = variance
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    n_clusters: int = count(8)
+    n_components: int = count(2)
+    _: KW_ONLY
+    absorb: float | str = checked(1.0, need_absorption)
+    variance: float = number(0.5, "variance=1.0")
+    n_init: int = count(1)
+    max_iter: int = count(1000)
+    tol: float = number(1e-5, "tol=0 to run to the end", closed=True)
 
     @property
     def _n_features_out(self):
         return self.prototypes_.shape[1]
 
     def _check(self, n, width):
-        need_integer("n_clusters", self.n_clusters)
-        need_integer("n_components", self.n_components)
         if n < self.n_clusters:
             raise ValueError(
                 f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, got {n} sample{'s' * (n != 1)}: "
                 "pass more data or fewer clusters"
             )
-        for name, value in (("absorb", self.absorb), ("variance", self.variance)):
-            if name == "absorb" and value == "exp":
-                continue
-            if not (isinstance(value, numbers.Real) and 0 < value < math.inf):
-                why = "; without it codes run away" if name == "absorb" else ""
-                raise ValueError(
-                    f"{name}={value!r} must be a finite number above 0{why}: pass {name}=1.0"
-                    + " or 'exp'" * (name == "absorb")
-                )
 
     def _start(self, data, generator):
         means = spread_rows(data, self.n_clusters, generator)

@@ -8,11 +8,15 @@ Repeating the two is Lloyd's algorithm.
 
 __all__ = ["KMeans"]
 
+from dataclasses import KW_ONLY
+from typing import Any
+
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ..estimator import Estimator, need_integer
+from ..estimator import Estimator, Iterative
+from ..hyper import count, hyper
 from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..solvers.pruning import Screened, worth_it
@@ -42,7 +46,8 @@ class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
         return self._decode(Z, self._n_features_out, lambda codes: codes @ self.joint_.means)
 
 
-class KMeans(ClusterMixin, Codebook):
+@hyper
+class KMeans(ClusterMixin, Codebook, Iterative):
     """K-means clustering by Lloyd's algorithm, exact, on arrays, batches or many processes.
 
     Parameters
@@ -99,32 +104,16 @@ class KMeans(ClusterMixin, Codebook):
     [0.5, 9.5]
     """
 
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        init="k-means++",
-        n_init=1,
-        max_iter=300,
-        tol=1e-4,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.init = init
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    n_clusters: int = count(8)
+    _: KW_ONLY
+    init: Any = "k-means++"
+    n_init: int = count(1)
+    max_iter: int = count(300)
 
     def _starts(self):
         return self.n_init if isinstance(self.init, str) else 1
 
     def _check(self, n, width):
-        need_integer("n_clusters", self.n_clusters)
         if n < self.n_clusters:
             raise ValueError(
                 f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, got {n} sample{'s' * (n != 1)}: "

@@ -8,6 +8,7 @@ The max over u is a projection, W^T (x - mu).  The max over mu and W is the mean
 __all__ = ["LGAE"]
 
 import math
+from dataclasses import KW_ONLY
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
@@ -16,15 +17,15 @@ from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from ..core import objective
-from ..estimator import Estimator, need_integer
+from ..estimator import Estimator, Iterative
+from ..hyper import choice, count, hyper, number
 from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..solvers.eigen import by_eigenvectors, by_singular_vectors, moments, upright
 
 
-def check_components(estimator, n, width, at_least=1):
+def check_components(estimator, n, width):
     """Refuse more directions than rows or columns can span."""
-    need_integer("n_components", estimator.n_components, at_least)
     p, least = estimator.n_components, min(n, width)
     if p > least:
         what = "samples" if n < width else "features"
@@ -43,11 +44,10 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def _check(self, n, width):
         check_components(self, n, width)
-        if self.solver not in self.solvers:
-            raise ValueError(f"solver={self.solver!r} is not one of {', '.join(self.solvers)}: pass one of these")
 
 
-class LGAE(LinearCode):
+@hyper
+class LGAE(LinearCode, Iterative):
     """Linear generative autoencoder: principal component analysis as the maximum of the objective.
 
     Parameters
@@ -86,26 +86,11 @@ class LGAE(LinearCode):
     array([[1.5 , 1.55]])
     """
 
-    solvers = ("eigh", "svd", "alternate", "gradient")
-
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        solver="eigh",
-        max_iter=1000,
-        tol=0.0,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_components = n_components
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    n_components: int = count(2)
+    _: KW_ONLY
+    solver: str = choice("eigh", "svd", "alternate", "gradient")
+    max_iter: int = count(1000)
+    tol: float = number(0.0, "tol=0 to run to the end", closed=True)
 
     def _start(self, data, generator):
         mean = moments(data)[1] if self.solver == "gradient" else data.take(torch.tensor([0]))[0]

@@ -9,10 +9,13 @@ and with p = 0 directions this is k-means: the joint is the same `Flats`.
 
 __all__ = ["LLGAE"]
 
+from dataclasses import KW_ONLY
+
 import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..core import alternate
+from ..hyper import count, hyper
 from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..solvers.eigen import upright
@@ -31,6 +34,7 @@ def by_means(joint, x):
     return (k, joint.inside(x, k)), x.new_zeros(len(x))
 
 
+@hyper
 class LLGAE(KMeans):
     """Locally linear generative autoencoder: K flats of p dimensions, each row on the one nearest to it.
 
@@ -76,30 +80,9 @@ class LLGAE(KMeans):
     True
     """
 
-    def __init__(
-        self,
-        n_clusters=8,
-        n_components=2,
-        *,
-        init="k-means++",
-        n_init=1,
-        max_iter=100,
-        tol=1e-4,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        super().__init__(
-            n_clusters,
-            init=init,
-            n_init=n_init,
-            max_iter=max_iter,
-            tol=tol,
-            random_state=random_state,
-            device=device,
-            verbose=verbose,
-        )
-        self.n_components = n_components
+    n_components: int = count(2, least=0)
+    _: KW_ONLY
+    max_iter: int = count(100)
 
     @property
     def _n_features_out(self):
@@ -108,7 +91,7 @@ class LLGAE(KMeans):
 
     def _check(self, n, width):
         super()._check(n, width)
-        check_components(self, n, width, at_least=0)
+        check_components(self, n, width)
 
     def _starts(self):
         return 1  # of several, `_start` gives the one ahead

@@ -36,11 +36,6 @@ class Memory(Codebook):
     array([1])
     """
 
-    def __init__(self, *, device="auto"):
-        self.device = device
-
-    random_state, verbose = 0, 0  # nothing is drawn, nothing is waited for
-
     def _check(self, n, width):
         if rank_and_size()[1] > 1:
             raise ValueError(f"Memory keeps all rows in 1 process, got {rank_and_size()[1]}: fit it in one")

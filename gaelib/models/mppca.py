@@ -9,13 +9,15 @@ flat thereby gets ends: far along it costs nats too.  At p = 0 this is k-means a
 __all__ = ["MPPCA", "GaussianMixture"]
 
 import math
+from dataclasses import KW_ONLY
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..core import Exact, Soft, alternate
-from ..estimator import Estimator, draw_seed, need_integer
+from ..estimator import Estimator, Iterative, draw_seed
+from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
 from ..joints.flats import Flats
 from ..joints.mixture import Mixture
 from ..parallel import all_sum
@@ -24,87 +26,29 @@ from ..solvers.starts import spread_rows
 from ..solvers.sums import total
 
 
-class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
-    """Mixture of probabilistic PCA by EM: K flats that are densities, with evidence, sampling and imputation.
+def need_variance(name, value):
+    """Nothing, or a finite number above 0."""
+    if value is not None:
+        need_number(name, value, 0.0, False, True, "such a number")
 
-    Parameters
-    ----------
-    n_clusters : int
-        K.
-    n_components : int
-        p, less than the number of columns; 0 makes the components spherical Gaussians.
-    noise : "shared" or "own"
-        One sigma^2 for all components, or one for each.
-    prior_variance : float, optional
-        Fix the variance that u contributes along every axis, in the data's units squared; learned if left out.
-    floor : float
-        The least sigma^2, as a part of the mean variance of a column.  It bounds the evidence where a component
-        has no more than p + 1 distinct rows; lower it for data with a huge outlier.
-    n_init, max_iter, tol, random_state, device, verbose
-        As in `KMeans`; a start is a few passes of k-means, and random directions.
 
-    Attributes
-    ----------
-    weights_ : (K,)
-    means_ : (K, D)
-    components_ : (K, p, D)
-        Orthonormal rows, by falling variance; the largest entry of each is positive.
-    explained_variance_ : (K, p)
-        Variance along each axis, noise included.
-    noise_variance_ : (K,)
-        sigma^2.
-    labels_ : (n,) int64
-        The likeliest component of each training row (of this process's shard).
-    joint_ : Mixture
-    history_, n_iter_
-        As in `KMeans`; the objective is the log evidence.
-
-    Notes
-    -----
-    Tipping and Bishop (1999, Neural Computation).  Ledger H8.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).normal(size=(400, 3)) * [9, 1, 1]
-    >>> X[:200, 1] += 40
-    >>> MPPCA(2, 1, random_state=0).fit(X).noise_variance_.round()
-    array([1., 1.])
-    """
+@hyper
+class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterative):
+    """What both mixtures share; without directions these are spherical Gaussians."""
 
     infer = Soft(1.0)
+    n_components, prior_variance = 0, None
 
-    def __init__(
-        self,
-        n_clusters=8,
-        n_components=2,
-        *,
-        noise="shared",
-        prior_variance=None,
-        floor=1e-6,
-        n_init=1,
-        max_iter=500,
-        tol=1e-6,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.n_components = n_components
-        self.noise = noise
-        self.prior_variance = prior_variance
-        self.floor = floor
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    n_clusters: int = count(8)
+    _: KW_ONLY
+    noise: str = choice("shared", "own")
+    floor: float = number(1e-6, "such a number")
+    n_init: int = count(1)
+    max_iter: int = count(500)
+    tol: float = number(1e-6, "tol=0 to run to the end", closed=True)
 
     def _check(self, n, width):
         K, p = self.n_clusters, self.n_components
-        need_integer("n_clusters", K)
-        need_integer("n_components", p, at_least=0)
         if p >= width:
             raise ValueError(f"n_components={p} leaves no noise in {width} feature(s): pass at most {width - 1}")
         if n < max(K, 2):
@@ -112,11 +56,6 @@ class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
                 f"n_clusters={K} needs at least {max(K, 2)} samples, got {n} sample{'s' * (n != 1)}: "
                 "pass more data or fewer clusters"
             )
-        if self.noise not in ("shared", "own"):
-            raise ValueError(f"noise={self.noise!r} is not one of shared, own: pass one of these")
-        for name, value in (("floor", self.floor), ("prior_variance", self.prior_variance)):
-            if not (name == "prior_variance" and value is None) and not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r} must be a finite number above 0: pass such a number")
 
     def _start(self, data, generator):
         K, p, D = self.n_clusters, self.n_components, data.width
@@ -189,7 +128,61 @@ class MPPCA(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator):
         return x if torch.is_tensor(self.means_) else x.cpu().numpy()
 
 
-class GaussianMixture(MPPCA):
+@hyper
+class MPPCA(_Mixtures):
+    """Mixture of probabilistic PCA by EM: K flats that are densities, with evidence, sampling and imputation.
+
+    Parameters
+    ----------
+    n_clusters : int
+        K.
+    n_components : int
+        p, less than the number of columns; 0 makes the components spherical Gaussians.
+    noise : "shared" or "own"
+        One sigma^2 for all components, or one for each.
+    prior_variance : float, optional
+        Fix the variance that u contributes along every axis, in the data's units squared; learned if left out.
+    floor : float
+        The least sigma^2, as a part of the mean variance of a column.  It bounds the evidence where a component
+        has no more than p + 1 distinct rows; lower it for data with a huge outlier.
+    n_init, max_iter, tol, random_state, device, verbose
+        As in `KMeans`; a start is a few passes of k-means, and random directions.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+    means_ : (K, D)
+    components_ : (K, p, D)
+        Orthonormal rows, by falling variance; the largest entry of each is positive.
+    explained_variance_ : (K, p)
+        Variance along each axis, noise included.
+    noise_variance_ : (K,)
+        sigma^2.
+    labels_ : (n,) int64
+        The likeliest component of each training row (of this process's shard).
+    joint_ : Mixture
+    history_, n_iter_
+        As in `KMeans`; the objective is the log evidence.
+
+    Notes
+    -----
+    Tipping and Bishop (1999, Neural Computation).  Ledger H8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(400, 3)) * [9, 1, 1]
+    >>> X[:200, 1] += 40
+    >>> MPPCA(2, 1, random_state=0).fit(X).noise_variance_.round()
+    array([1., 1.])
+    """
+
+    n_components: int = count(2, least=0)
+    _: KW_ONLY
+    prior_variance: float | None = checked(None, need_variance)
+
+
+class GaussianMixture(_Mixtures):
     """Spherical Gaussians by EM: `KMeans` at temperature 1, with learned weights and sigma^2.
 
     Parameters
@@ -211,31 +204,6 @@ class GaussianMixture(MPPCA):
     >>> GaussianMixture(2, random_state=0).fit(X).noise_variance_.round(3)
     array([0.25, 0.25])
     """
-
-    n_components, prior_variance = 0, None
-
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        noise="shared",
-        floor=1e-6,
-        n_init=1,
-        max_iter=500,
-        tol=1e-6,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.noise = noise
-        self.floor = floor
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
 
 
 def column_variance(data):

@@ -7,17 +7,21 @@ The posterior over u is Gaussian, so F_1 is the log evidence, log N(x; mu, W W^T
 
 __all__ = ["PPCA"]
 
+from dataclasses import KW_ONLY
+
 import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..core import Soft
-from ..estimator import draw_seed, need_integer
+from ..estimator import Iterative, draw_seed
+from ..hyper import choice, count, hyper, need_integer, number
 from ..joints.linear import LinearGaussian
 from ..solvers.eigen import by_eigenvectors, upright
 from .lgae import LinearCode
 
 
-class PPCA(LinearCode):
+@hyper
+class PPCA(LinearCode, Iterative):
     """Probabilistic PCA: evidence, sampling and imputation for a linear code.
 
     Parameters
@@ -57,26 +61,12 @@ class PPCA(LinearCode):
     """
 
     infer = Soft(1.0)
-    solvers = ("eigh", "em")
 
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        solver="eigh",
-        max_iter=2000,
-        tol=1e-9,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_components = n_components
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    n_components: int = count(2)
+    _: KW_ONLY
+    solver: str = choice("eigh", "em")
+    max_iter: int = count(2000)
+    tol: float = number(1e-9, "tol=0 to run to the end", closed=True)
 
     def _check(self, n, width):
         super()._check(n, width)

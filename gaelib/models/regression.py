@@ -9,7 +9,8 @@ keep b + W z; the logistic one has its input in the place of z.
 
 __all__ = ["LinearRegression", "LogisticRegression"]
 
-import numbers
+
+from dataclasses import KW_ONLY
 
 import torch
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
@@ -17,6 +18,7 @@ from torch import nn
 
 from ..core import Given, Joint, objective
 from ..estimator import Model
+from ..hyper import count, hyper, number
 from ..noise import gaussian
 from ..supervised import Labelled, Observed, least_squares, pairs, total
 
@@ -97,9 +99,6 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
     array([21.])
     """
 
-    def __init__(self, *, device="auto"):
-        self.device = device
-
     def predict(self, X):
         """b + W z: (n, p) -> (n,) or (n, D), as y was."""
         x = self._open(X).map(self.joint_.decode)
@@ -122,6 +121,7 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
             self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
 
 
+@hyper
 class LogisticRegression(Labelled, ClassifierMixin, Model):
     """Multinomial logistic regression by L-BFGS in float64: no z, a label scored given an input.
 
@@ -159,11 +159,10 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     ['low']
     """
 
-    def __init__(self, *, C=1.0, max_iter=100, tol=1e-10, device="auto"):
-        self.C = C
-        self.max_iter = max_iter
-        self.tol = tol
-        self.device = device
+    _: KW_ONLY
+    C: float = number(1.0, "C=float('inf') for no penalty", finite=False)
+    max_iter: int = count(100)
+    tol: float = number(1e-10, "tol=0 to run to the end", closed=True)
 
     def predict(self, X):
         """The most likely label of each row: (n, p) -> (n,)."""
@@ -176,10 +175,6 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     def predict_log_proba(self, X):
         """Its logarithm, nats: (n, p) -> (n, K)."""
         return self._open(X).map(lambda z: self.joint_.decode(z).log_softmax(1))
-
-    def _check(self, n, width):
-        if not (isinstance(self.C, numbers.Real) and self.C > 0):
-            raise ValueError(f"C={self.C!r} must be a number above 0: pass C=float('inf') for no penalty")
 
     def _start(self, data, generator):
         z = torch.cat(list(data))

@@ -15,7 +15,8 @@ import torch
 from tqdm import tqdm
 
 from ..core import climb
-from ..estimator import draw_seed, need_integer
+from ..estimator import draw_seed
+from ..hyper import need_integer
 from ..rows import pick_device
 from .targets import Term, density
 

@@ -19,7 +19,8 @@ from torch import nn
 from tqdm import tqdm
 
 from ..core import ascend
-from ..estimator import draw_seed, need_integer
+from ..estimator import draw_seed
+from ..hyper import need_integer
 from ..noise import gaussian
 from ..rows import pick_device
 from .hourglass import NETWORKS, Hourglass

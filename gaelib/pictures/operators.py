@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..estimator import need_integer
+from ..hyper import need_integer
 
 __all__ = ["Downsample", "Linear", "Mask"]
 

@@ -2,7 +2,7 @@
 
 import math
 
-from ..estimator import need_integer
+from ..hyper import need_integer
 
 __all__ = ["WindowedVariance"]
 

@@ -1,0 +1,63 @@
+"""Hyperparameters, written once: fields with their bounds, which one validator checks before any work."""
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(eq_default=False)
+def hyper(cls: type[T]) -> type[T]:
+    """A class whose annotated fields are its constructor; compared by identity and shown as scikit-learn shows it."""
+    return dataclass(eq=False, repr=False)(cls)
+
+
+def need_integer(name: str, value: object, at_least: int = 1) -> None:
+    """Refuse a hyperparameter that is not an integer of at least so much."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"{name}={value!r} must be an integer of at least {at_least}: pass {name}={at_least} or more")
+
+
+def need_number(name: str, value: object, above: float, closed: bool, finite: bool, remedy: str) -> None:
+    """Refuse a hyperparameter that is not a number above (or, ``closed``, of at least) so much."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and (value > above or (closed and value == above)) and not (finite and value == math.inf)):
+        what = f"a {'finite ' * finite}number {'of at least' if closed else 'above'} {above:g}"
+        raise ValueError(f"{name}={value!r} must be {what}: pass {remedy}")
+
+
+def need_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a hyperparameter that is none of the words allowed."""
+    if not (isinstance(value, str) and value in allowed):
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}: pass one of these")
+
+
+def checked(default: Any, check: Callable[[str, Any], None]) -> Any:
+    """A field with a default and ``check(name, value)``, which raises ValueError."""
+    return field(default=default, metadata={"check": check})
+
+
+def count(default: int, least: int = 1) -> Any:
+    """An integer of at least ``least``."""
+    return checked(default, partial(need_integer, at_least=least))
+
+
+def number(default: float, remedy: str, above: float = 0.0, closed: bool = False, finite: bool = True) -> Any:
+    """A number above a bound, or, if ``closed``, the bound too."""
+    return checked(default, partial(need_number, above=above, closed=closed, finite=finite, remedy=remedy))
+
+
+def choice(default: str, *others: str) -> Any:
+    """One of a few words."""
+    return checked(default, partial(need_choice, allowed=(default, *others)))
+
+
+def validate(estimator: Any) -> None:
+    """Every field against its bounds: the first that breaks them raises ValueError."""
+    for each in fields(estimator):
+        if "check" in each.metadata:
+            each.metadata["check"](each.name, getattr(estimator, each.name))
