@@ -165,6 +165,12 @@ def _finite(value, step):
     return value
 
 
+def _rounding(joint, value, risen):
+    m = [part for part in joint.state_dict().values() if part.is_floating_point() and part.numel()]
+    eps, size = max((torch.finfo(part.dtype).eps, float(part.abs().max())) for part in m) if m else (1e-15, 1.0)
+    return 64 * eps * abs(value) + eps**0.5 * risen + (8 * eps * size) ** 2
+
+
 def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> dict[str, Tensor]:
     """One pass: the ``stats`` (``infer``'s own, if it has them) of all batches at their codes, added in float64.
 
@@ -192,7 +198,6 @@ def alternate(
     value)`` hears of each pass.  A fall beyond rounding, which exact answers exclude (D11), is warned of, no end.
     """
     history, values, fell = History(), [], ""
-    eps = max((torch.finfo(m.dtype).eps for m in joint.state_dict().values() if m.is_floating_point()), default=0.0)
     for step in range(steps):
         total = all_sum(sums(joint, batches, infer))
         if not total:
@@ -203,7 +208,7 @@ def alternate(
         joint.update(total)
         on_step(step, history[-1])
         rise = values[-1] - values[max(step - 1, 0)]
-        if -rise > 64 * eps * abs(values[-1]) + eps**0.5 * (max(values) - values[0]):
+        if rise < 0 and -rise > _rounding(joint, values[-1], max(values) - values[0]):
             fell = fell or f"{-rise:.2g} nats at step {step}, from {history[-2]:.7g} to {history[-1]:.7g}"
         elif step and rise <= tol * (values[-1] - values[1]):
             history.settled = True

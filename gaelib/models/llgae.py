@@ -14,7 +14,7 @@ from dataclasses import KW_ONLY
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from ..core import alternate
+from ..core import alternate, sums
 from ..hyper import count, hyper
 from ..joints.flats import Flats
 from ..parallel import all_sum
@@ -108,8 +108,8 @@ class LLGAE(KMeans):
         points, p = super()._start(data, generator), self.n_components
         bases = torch.randn(self.n_clusters, data.width, p, generator=generator, dtype=torch.float64)
         joint = Flats(points.means, torch.linalg.qr(bases).Q.to(points.means), seed=points.seed)
-        if p:
-            alternate(joint, data, by_means, WARM_UP, all_sum=all_sum)
+        for _ in range(WARM_UP if p else 0):  # no climb: the nearest mean is not the nearest flat
+            joint.update(all_sum(sums(joint, data, by_means)))
         return joint
 
     def _finish(self, data):

@@ -36,6 +36,8 @@ class Memory(Codebook):
     array([1])
     """
 
+    random_state, verbose = 0, 0  # nothing is drawn, nothing is waited for
+
     def _check(self, n, width):
         if rank_and_size()[1] > 1:
             raise ValueError(f"Memory keeps all rows in 1 process, got {rank_and_size()[1]}: fit it in one")

@@ -28,7 +28,7 @@ def sine(A, B):
     return np.linalg.norm(A.T - B.T @ (B @ A.T), 2)
 
 
-@pytest.mark.parametrize("solver", LGAE.solvers)
+@pytest.mark.parametrize("solver", ("eigh", "svd", "alternate", "gradient"))
 def test_every_solver_reaches_pca(digits, pca, solver, parity):
     ours = LGAE(10, solver=solver, random_state=0).fit(digits)
     angle = sine(pca.components_, ours.components_)
@@ -82,7 +82,7 @@ def test_ppca_equals_pca_score_at_its_parameters(digits, pca, parity):
     assert abs(ours.mean() - pca.score(digits)) < 1e-10
 
 
-@pytest.mark.parametrize("solver", PPCA.solvers)
+@pytest.mark.parametrize("solver", ("eigh", "em"))
 def test_its_own_fit_scores_no_less(digits, pca, solver, parity):
     ours = PPCA(10, solver=solver, random_state=0, tol=1e-12, max_iter=3000).fit(digits)
     assert ours.score(digits) >= pca.score(digits) - 1e-9
