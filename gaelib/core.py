@@ -168,7 +168,7 @@ def _finite(value, step):
 def _rounding(joint, value, risen):
     m = [part for part in joint.state_dict().values() if part.is_floating_point() and part.numel()]
     eps, size = max((torch.finfo(part.dtype).eps, float(part.abs().max())) for part in m) if m else (1e-15, 1.0)
-    return 64 * eps * abs(value) + eps**0.5 * risen + (8 * eps * size) ** 2
+    return 64 * eps * abs(value) + eps**0.5 * risen + (64 * eps * size) ** 2
 
 
 def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> dict[str, Tensor]:

@@ -92,7 +92,8 @@ def test_its_own_fit_scores_no_less(digits, pca, solver, parity):
 
 def test_em_never_lowers_the_evidence_and_ends_at_the_closed_form(digits):
     closed, em = (
-        PPCA(3, solver=solver, random_state=1, tol=1e-13, max_iter=5000).fit(digits[:, 2:9]) for solver in PPCA.solvers
+        PPCA(3, solver=solver, random_state=1, tol=1e-13, max_iter=5000).fit(digits[:, 2:9])
+        for solver in ("eigh", "em")
     )
     assert np.diff(em.history_).min() > -1e-10
     assert abs(em.score(digits[:, 2:9]) - closed.score(digits[:, 2:9])) < 1e-8
