@@ -99,7 +99,7 @@ LEDGER = yaml.safe_load((ROOT / "book/ledger.yml").read_text(encoding="utf-8"))[
 
 COLUMNS, LINES, BYTES = 76, 15, 8192
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "solution"}
-DRAWS = re.compile(r"\bplot\.(?:axes|images|slider|Canvas)\b|\bplt\.|\.imshow\(")
+DRAWS = re.compile(r"\bplot\.(?:axes|images|slider|explore|Canvas)\b|\bplt\.|\.imshow\(")
 BOX = r"^(:{3,}|`{3,})\{%s\}[ \t]*(%s[^\n]*)\n(.*?)^\1[ \t]*$"
 
 
