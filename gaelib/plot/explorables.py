@@ -188,8 +188,8 @@ def _pca(points):
         "canvas": canvas,
         "lines": [(*far, PALETTE[0], 3), *((a, b, PALETTE[1]) for a, b in zip(at, feet))],
         "handles": [(f"point {i + 1}", p.tolist(), "dot", "currentColor") for i, p in enumerate(points)],
-        "words": "Eigenvalues (variance over n − 1): {along} along the line, {across} across it, units²; share kept {share}. "
-        "Sum of squared residuals {residual} units².",
+        "words": "Eigenvalues (variance over n − 1): {along} along the line, {across} across it, units²; share kept "
+        "{share}. Sum of squared residuals {residual} units².",
         "numbers": {
             "along": _fixed(values[1]),
             "across": _fixed(values[0]),
