@@ -13,7 +13,7 @@ ifeq ($(shell uname -m),x86_64)
 steady += ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 endif
 
-.PHONY: book serve test run bench colab-check teacher epub anchors clean
+.PHONY: book serve test run bench gpu colab-check teacher epub anchors clean
 
 # Every page anew, which takes seconds: no stale page stays, and a warning in an unchanged page is seen again.
 book: .venv/.book
@@ -36,6 +36,10 @@ run: .venv/.test
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks
+
+# On a machine with a CUDA card: its tests, every notebook, a few fits; eight minutes. Writes gaelib/results/gpu.json.
+gpu: .venv/.test
+	$(BIN)/python tools/gpu.py
 
 # Every Colab copy, from its first cell to its last, in new environments: the newest versions and the oldest. Half an hour.
 colab-check: book
