@@ -86,8 +86,8 @@ def pictures():
 
         def row(what, images):
             table.append({"data": name, "pictures": what} | judges.judge(images, asked))
-            if name == "MNIST" and what in SHOWN:
-                shown.append({"pictures": what, "pixels": packed(images[::10])})
+            if what in SHOWN:
+                shown.append({"data": name, "pictures": what, "pixels": packed(images[::10])})
 
         def up(weight, start, spread=0.1, bounds=None, **options):
             of, pixels = weight * log_probability(CLASS), Pixels(SHAPE, start=start, spread=spread, bounds=bounds)

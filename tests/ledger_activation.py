@@ -68,26 +68,52 @@ def j2():
     return climbed, likelihood, wrong, 1e-8
 
 
+class Posterior(nn.Module):
+    """Two classes on a line; its outputs are log q(x, class), so that its softmax is Bayes' rule.  Class 1 has two humps."""
+
+    def forward(self, x):
+        hump = torch.distributions.Normal(torch.tensor([-1.5, 1.5]), torch.tensor([0.6, 0.9])).log_prob(x)
+        two = (hump + torch.tensor([0.35, 0.65]).log()).logsumexp(1)
+        broad = torch.distributions.Normal(0.0, 3.0).log_prob(x[:, 0])
+        return torch.stack([broad, two], 1) - np.log(2)
+
+
 def j3():
-    """A sample of a class needs the prior: the statement composes log q(x|z=1) on a grid from the classifier, the prior
-    and the class's log probability; the judge is the class's own density."""
+    """A sample of a class needs the prior, and noise: the statement is (log q(x|z=1) from the classifier, the prior and the
+    class's log probability; the temperature of the chain's noise).  The judges are the class's own density, and its
+    cumulative sum, from which 2000 chains may lie 0.05 away."""
     x = np.linspace(-6, 9, 3001)
     classes = np.stack([norm(-1, 1).logpdf(x) + np.log(0.7), norm(2, 1.5).logpdf(x) + np.log(0.3)])
     evidence = logsumexp(classes, axis=0)
     said, judge = classes[1] - evidence, norm(2, 1.5).logpdf(x)
 
+    net, grid = Posterior(), torch.linspace(-8, 8, 1601)
+    area = (net(grid[:, None])[:, 1] + np.log(2)).exp().cumsum(0) * 0.01
+    prior = Term(lambda x, said: net(x).logsumexp(1))
+
+    def away(T):  # the largest distance of two cumulative shares
+        options = {"noise": T, "n": 2000, "steps": 250, "lr": 0.05, "random_state": 0}
+        start = Pixels((1,), spread=2.0)
+        ends = activate(net, log_probability(1), parametrisation=start, prior=prior, **options).images[:, 0]
+        return float((torch.searchsorted(ends.sort().values, grid) / 2000 - area).abs().max())
+
+    distance = {T: away(T) for T in (0.0, 1.0)}
+    assert distance[1.0] <= 0.05 and distance[0.0] >= 0.2
+
     wrong = {
-        "the classifier alone": lambda said, prior, c: said,
-        "the classifier alone, normalised": lambda said, prior, c: said - logsumexp(said) - np.log(x[1] - x[0]),
-        "without c": lambda said, prior, c: said + prior,
-        "c with the wrong sign": lambda said, prior, c: said + prior + c,
-        "the prior twice": lambda said, prior, c: said + 2 * prior - c,
+        "the classifier alone": (lambda said, prior, c: said, 1.0),
+        "the classifier alone, normalised": (lambda said, prior, c: said - logsumexp(said) - np.log(x[1] - x[0]), 1.0),
+        "without c": (lambda said, prior, c: said + prior, 1.0),
+        "c with the wrong sign": (lambda said, prior, c: said + prior + c, 1.0),
+        "the prior twice": (lambda said, prior, c: said + 2 * prior - c, 1.0),
+        "a maximum is a sample": (lambda said, prior, c: said + prior - c, 0.0),
     }
 
     def residual(statement):
-        return np.abs(statement(said, evidence, np.log(0.3)) - judge).max()
+        compose, T = statement
+        return max(np.abs(compose(said, evidence, np.log(0.3)) - judge).max(), distance[T] - 0.05)
 
-    return residual, lambda said, prior, c: said + prior - c, wrong, 1e-10
+    return residual, (lambda said, prior, c: said + prior - c, 1.0), wrong, 1e-10
 
 
 CHECKS = {"J1": j1, "J2": j2, "J3": j3}

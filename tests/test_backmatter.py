@@ -22,7 +22,7 @@ LEDGER = {  # section -> ids: the ledger's rows, independent of ledger.yml
     "E": "E1 E2 E3 E3b E4 E5 E6 E7",
     "F": "F1 F2 F2b F3 F4",
     "G": "G1 G2 G3 G4-G5 G6 G7 G8 G9",
-    "H": "H0 H1 H2-H3 H4-H5 H6 H7 H8 H9 H10",
+    "H": "H0 H1 H2-H3 H4-H5 H6 H7 H8 H9 H10 H11",
     "I": "I1 I2 I3",
     "J": "J1 J2 J3",
     "K": "K0 K1 K2 K3 K4 K5",
