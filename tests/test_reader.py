@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_browser import CHAPTERS, DESKTOP, HTML, browser, open_page, site  # noqa: F401
+from test_browser import CHAPTERS, DESKTOP, HTML
 
 LONGEST = CHAPTERS[-1]
 
@@ -22,12 +22,12 @@ def found(page):
     ("PCA", "cases/linear-codes.html"),
     ("deep image prior", "cases/deep-image-prior.html"),
 ])  # fmt: skip
-def test_search_finds_the_page_among_the_first_three(open_page, words, wanted):  # noqa: F811
+def test_search_finds_the_page_among_the_first_three(open_page, words, wanted):
     assert wanted in list(dict.fromkeys(found(open_page(f"search.html?q={words}"))))[:3]
 
 
 @pytest.mark.parametrize("words", ["KMeans", "LLGAE", "fit", "prior"])
-def test_search_puts_chapters_before_the_api(open_page, words):  # noqa: F811
+def test_search_puts_chapters_before_the_api(open_page, words):
     pages = found(open_page(f"search.html?q={words}"))
     kinds = [
         "api" if page.startswith("api") else "chapter" for page in pages if re.match("idea/|cases/|family/|api", page)
@@ -54,7 +54,7 @@ def preview(page, link):
     return page.locator(".gae-preview")
 
 
-def test_a_link_shows_what_it_leads_to(open_page):  # noqa: F811
+def test_a_link_shows_what_it_leads_to(open_page):
     page = open_page(LONGEST)
     assert page.locator(".gae-preview").count() == 0
     card = preview(page, page.locator('article p a.reference[href*="#term-"]').first)
@@ -70,8 +70,71 @@ def test_a_link_shows_what_it_leads_to(open_page):  # noqa: F811
     assert page.locator(".gae-preview").count() == 0
 
 
-def test_the_keyboard_sees_previews_too(open_page):  # noqa: F811
+def test_the_keyboard_sees_previews_too(open_page):
     page = open_page(LONGEST)
     page.keyboard.press("Tab")
     page.evaluate("document.querySelector('article p a.reference[href*=\"#term-\"]').focus({focusVisible: true})")
     page.locator(".gae-preview").wait_for(state="visible", timeout=5000)
+
+
+# --- paper ----------------------------------------------------------------------------------------------------
+
+PAPER = {"width": 717, "height": 1047}  # A4 between the browser's margins
+ON_PAPER = """() => {
+  const seen = e => e.checkVisibility({contentVisibilityAuto: true}) && e.getClientRects().length;
+  const all = q => [...document.querySelectorAll('article ' + q)].filter(seen), text = e => e.textContent.trim().slice(0, 60);
+  const edge = document.querySelector('article').getBoundingClientRect().right + 2;
+  return {
+    pictures: all('img').map(e => [e.complete && e.naturalWidth > 0, e.getAttribute('src')]),
+    cut: [...all('pre').filter(e => e.scrollWidth > e.clientWidth + 2 || e.getBoundingClientRect().right > edge).map(text),
+      ...all('mjx-container').filter(e => e.querySelector('mjx-math').getBoundingClientRect().right > edge)
+        .map(e => e.querySelector('mjx-assistive-mml').textContent)],
+    empty: all('.cell, .cell_input, .cell_output, details, .output, .admonition').filter(e => e.getBoundingClientRect().height > 4
+      && !e.textContent.trim() && !e.querySelector('img, svg')).map(e => e.outerHTML.slice(0, 80)),
+    solutions: all('.tag_solution, .gae-solution, .gae-hint').length,
+    sources: [...document.querySelectorAll('details.gae-source > :not(summary)')].filter(e => !seen(e)).length,
+    stills: all('.gae-slider').map(e => [...e.querySelectorAll('g.frame')].filter(seen).length),
+    titles: [...document.querySelectorAll('h1')].filter(seen).length, wide: document.scrollingElement.scrollWidth,
+    controls: all('input, button').length, paper: getComputedStyle(document.body).backgroundColor,
+    aside: [...document.querySelectorAll('.bd-sidebar, .bd-header-article, .prev-next-footer')].filter(seen).length,
+  }; }"""
+
+
+@pytest.mark.parametrize("path", CHAPTERS)
+def test_a_chapter_on_paper(open_page, path):
+    """Every figure, a still of each slider, nothing cut, no empty box, no solution; white, whatever the screen was."""
+    page = open_page(path, PAPER, "dark")
+    page.emulate_media(media="print")
+    page.wait_for_function("[...document.querySelectorAll('article img')].every(e => e.complete)", timeout=5000)
+    shown = page.evaluate(ON_PAPER)
+    wanted = page.locator("article .cell:not(.tag_solution) img").count()
+    assert [fine for fine, _ in shown["pictures"]].count(True) >= wanted and all(fine for fine, _ in shown["pictures"])
+    assert set(shown["stills"]) <= {1} and len(shown["stills"]) == page.locator(".gae-slider:has(g.frame)").count()
+    assert (shown["cut"], shown["empty"], shown["solutions"], shown["sources"], shown["controls"]) == ([], [], 0, 0, 0)
+    assert shown["titles"] == 1 and shown["wide"] <= PAPER["width"]
+    assert shown["paper"] == "rgb(255, 255, 255)" and shown["aside"] == 0
+    page.emulate_media(media="screen")
+    page.wait_for_function("document.documentElement.dataset.theme == 'dark'", timeout=5000)
+
+
+def test_the_browser_prints_every_picture(open_page):
+    """The file that the browser makes, at once after the page came: pictures below the first screen are in it."""
+    page = open_page(LONGEST)
+    pictures = page.locator("article .cell:not(.tag_solution) img").count()
+    assert pictures >= 3 and page.pdf(format="A4").count(b"/Subtype /Image") >= pictures
+
+
+# --- no scripts -------------------------------------------------------------------------------------------------
+
+
+def test_a_page_without_scripts_still_reads(open_page):
+    """Formulas as MathML, none twice and none as raw TeX; folds open; the first frame of each slider is there."""
+    page = open_page(LONGEST, java_script_enabled=False)
+    text = page.locator("article").inner_text()
+    assert not re.search(r"\\[(\[a-zA-Z]", re.sub(r"(?s)\n.*your turn.*?# end", "", text)), re.findall(
+        r".{30}\\[(\[a-zA-Z].{20}", text
+    )[:5]
+    assert page.locator("article math").count() == page.locator("article .math").count() > 20
+    fold = page.locator("details.gae-fold").first
+    fold.locator("summary").click()
+    assert fold.get_attribute("open") is not None

@@ -16,7 +16,7 @@ from sphinx_exercise.nodes import is_exercise_node, is_solution_node
 
 KINDS = {  # how the title of a box begins -> its class
     "In the source": "gae-source", "What you should have seen": "gae-seen", "Hint": "gae-hint", "Solution": "gae-solution",
-    "Predict": "gae-predict",
+    "Predict": "gae-predict", "code": "gae-code", "All of": "gae-code",
 }  # fmt: skip
 
 

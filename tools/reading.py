@@ -11,6 +11,7 @@ import shutil
 import struct
 import tomllib
 from copy import deepcopy
+from html import unescape
 from pathlib import Path
 
 import bookext
@@ -214,6 +215,24 @@ def mathml(tex: str, block: bool = False) -> str:
     return tex2mathml(tex, as_block=block).replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em"/>')
 
 
+TEX = re.compile(
+    r'(<(span|div) class="math [^>]*>\s*(?:<span class="eqno">.*?</span>)?)(\\[(\[])(.*?)(\\[)\]])(</\2>)', re.S
+)
+
+
+def without_scripts(app: Sphinx, docname, template, context, doctree) -> None:
+    """Beside each formula its MathML, which a browser shows where scripts are off; gae.css then hides the TeX."""
+
+    def both(match):
+        tag, kind, begin, tex, end, close = match.groups()
+        tex_alone = f'<span class="gae-tex">{begin}{tex}{end}</span>'
+        plain = re.sub(r"\\(?:begin|end)\{split\}", "", unescape(tex))  # Sphinx puts it around what is aligned already
+        return f"{tag}{tex_alone}<noscript>{mathml(plain, kind == 'div')}</noscript>{close}"
+
+    if app.builder.name == "html" and doctree is not None:
+        context["body"] = TEX.sub(both, context["body"])
+
+
 def visit_math(self, node):
     self.body.append(mathml(node.astext()))
     raise nodes.SkipNode
@@ -286,5 +305,6 @@ def setup(app: Sphinx) -> dict:
     app.add_post_transform(PlainOutputs)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.add_builder(Epub, override=True)
+    app.connect("html-page-context", without_scripts)
     app.connect("build-finished", lighten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

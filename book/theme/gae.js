@@ -74,6 +74,26 @@
   // A link to a place on this page leads there and closes the drawer that it stood in.
   addEventListener("click", (event) => event.target.closest?.("dialog a[href^='#']")?.closest("dialog").close());
 
+  // Paper is white, has no folds, and shows every picture.
+  const paper = matchMedia("print"), root = document.documentElement;
+  let before;
+  const print = () => {
+    if (before) return;
+    before = [root.dataset.theme, [...document.querySelectorAll("details:is(.gae-source, .gae-seen):not([open])")]];
+    root.dataset.theme = "light";
+    before[1].forEach((e) => (e.open = true));
+    each("img[loading=lazy]", (e) => (e.loading = "eager"));
+  };
+  const back = () => {
+    if (!before) return;
+    root.dataset.theme = before[0];
+    before[1].forEach((e) => (e.open = false));
+    before = null;
+  };
+  addEventListener("beforeprint", print);
+  addEventListener("afterprint", back);
+  paper.addEventListener("change", () => (paper.matches ? print() : back()));
+
   addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(scrollers).then(arrive));
   addEventListener("resize", scrollers);
 })();
