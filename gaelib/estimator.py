@@ -4,6 +4,7 @@ import numbers
 import warnings
 from dataclasses import KW_ONLY
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from .core import Exact, alternate, ascend, objective
+from .core import Exact, Joint, alternate, ascend, objective
 from .hyper import count, hyper, number, validate
-from .parallel import all_sum
-from .rows import Rows
+from .parallel import all_sum, from_first
+from .rows import Rows, Table, real, view
 
 __all__ = ["Estimator", "Model"]
 
@@ -24,18 +25,24 @@ Seed = int | np.random.RandomState | np.random.Generator | None
 
 
 def draw_seed(random_state):
-    """A seed for a local torch.Generator, from None, an int, a RandomState or a Generator; nothing global is touched."""
+    """A seed for a local torch.Generator, from None, an int, a RandomState or a Generator; nothing global moves."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, numbers.Integral):
-        if random_state < 0:
-            raise ValueError(f"random_state={random_state} is below 0: pass a non-negative integer")
+        if not 0 <= random_state < 2**63:
+            where = "below 0" if random_state < 0 else "not below 2**63"
+            raise ValueError(f"random_state={random_state} is {where}: pass a non-negative integer below 2**63")
         return int(random_state)
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
     raise ValueError(f"random_state={random_state!r} is no seed: pass None, an integer, a RandomState or a Generator")
+
+
+def reached(found: tuple[Joint, list[float], bool]) -> float:
+    """The last objective of a joint and its history."""
+    return found[1][-1]
 
 
 @hyper
@@ -54,7 +61,7 @@ class Model(BaseEstimator):
     _: KW_ONLY
     device: str | torch.device = "auto"
 
-    def fit(self, X, y=None):
+    def fit(self, X: Table, y: Any = None) -> Self:
         """Learn from X.
 
         Parameters
@@ -73,24 +80,19 @@ class Model(BaseEstimator):
             For hyperparameters or data that cannot work, before any work.
         FloatingPointError
             At the first non-finite objective, naming the step.
+
+        Whatever is raised, the estimator is afterwards what it was before; but Ctrl-C keeps the best so far.
         """
-        data = self._rows(X, y)
-        validate(self)
-        self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
-        generator = torch.Generator().manual_seed(draw_seed(self.random_state))
-        best, joint, history = None, None, []
+        before = dict(vars(self))
         try:
-            for _ in range(self._starts()):
-                joint, history = self._start(data, generator), []
-                settled = self._learn(joint, data, history)
-                if best is None or history[-1] > best[1][-1]:
-                    best = joint, history, settled
-        except KeyboardInterrupt:  # keep the best so far, then let the caller know
-            if best or history:
-                self._keep(data, *(best or (joint, history))[:2])
+            settled, interrupt = self._fit(X, y)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
             raise
-        self._keep(data, *best[:2])
-        if not best[2]:
+        if interrupt is not None:
+            raise interrupt
+        if not settled:
             warnings.warn(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} steps while the objective still rose: "
                 "raise max_iter or tol",
@@ -98,6 +100,27 @@ class Model(BaseEstimator):
                 stacklevel=2,
             )
         return self
+
+    def _fit(self, X: Table, y: Any) -> tuple[bool, KeyboardInterrupt | None]:
+        """Check, learn and keep the best start: whether it settled, and what interrupted it then."""
+        data = self._rows(X, y)
+        validate(self)
+        self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
+        generator = torch.Generator().manual_seed(from_first(draw_seed(self.random_state)))
+        found, history = [], []
+        try:
+            for _ in range(self._starts()):
+                joint, history = self._start(data, generator), []
+                settled = self._learn(joint, data, history)
+                found = [max([*found, (joint, history, settled)], key=reached)]
+            self._keep(data, *found[0][:2])
+        except KeyboardInterrupt as interrupt:
+            found += [(joint, history, False)] if history else []
+            if not found:
+                raise
+            self._keep(data, *max(found, key=reached)[:2])
+            return False, interrupt
+        return found[0][2], None
 
     def _rows(self, X, y):
         """The training data, refused before any work if they cannot be used."""
@@ -122,14 +145,23 @@ class Model(BaseEstimator):
         return joint, data
 
     def _ascend(self, f, params, history):
-        """Climb f by L-BFGS until a step raises f by no more than ``tol`` of all since the second, as `alternate` stops."""
+        """Climb f by L-BFGS until a step raises f by no more than ``tol`` of all since the second."""
+
+        params = list(params)
+        best = [param.detach().clone() for param in params]
 
         def settled(step, value):
             history.append(value)
+            best[:] = [param.detach().clone() for param in params]
             return step and value - history[-2] <= self.tol * (value - history[1])
 
         lbfgs = partial(torch.optim.LBFGS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=0)
-        return ascend(f, params, self.max_iter, 1.0, lbfgs, settled).settled
+        try:
+            return ascend(f, params, self.max_iter, 1.0, lbfgs, settled).settled
+        except KeyboardInterrupt:  # in a line search, which stands wherever it looked last
+            for param, value in zip(params, best):
+                param.data.copy_(value)
+            raise
 
     def _starts(self):
         return getattr(self, "n_init", 1)
@@ -137,12 +169,15 @@ class Model(BaseEstimator):
     def _keep(self, data, joint, history):
         self.joint_, self.history_, self.n_iter_ = joint, list(history), len(history)
         self._finish(data)
+        joint.to(data.home)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "joint_")
 
     def _open(self, X, holes=False):
         """X as batches for a fitted estimator."""
         check_is_fitted(self)
         data = Rows(X, self, reset=False, holes=holes)
-        self.joint_.to(data.device)
         data.dtype = self._like.dtype
         return data
 
@@ -154,17 +189,18 @@ class Model(BaseEstimator):
     def _codes(self, Z, width):
         """Codes (n, width) as a tensor like the joint's parameters, or a refusal with both numbers."""
         check_is_fitted(self)
-        codes = Z if torch.is_tensor(Z) else torch.as_tensor(np.asarray(Z))
+        codes = view(real(Z, "Z"))
         if codes.ndim != 2 or codes.shape[1] != width:
             raise ValueError(
-                f"{type(self).__name__} decodes codes of shape (n, {width}), got {tuple(codes.shape)}: pass what transform returns"
+                f"{type(self).__name__} decodes codes of shape (n, {width}), got {tuple(codes.shape)}: "
+                "pass what transform returns"
             )
         return codes.to(self._like)
 
     def _decode(self, Z, width, decode):
         """Codes (n, width) through ``decode``, as the caller's kind."""
         decoded = decode(self._codes(Z, width))
-        return decoded.to(Z.device) if torch.is_tensor(Z) else decoded.cpu().numpy()
+        return decoded.detach().to(Z.device) if torch.is_tensor(Z) else decoded.detach().cpu().numpy()
 
     def _objective(self, joint, data):
         """The mean objective over all rows and processes."""

@@ -4,19 +4,24 @@ Under ``torchrun`` with ``torch.distributed.init_process_group`` called, each pr
 only sums travel, so every process ends with the same parameters as one process that saw all rows.
 """
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
 
 
-def rank_and_size():
+def rank_and_size() -> tuple[int, int]:
     """(this process's number, how many there are); (0, 1) outside ``torchrun``."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
-def all_sum(sums):
-    """Add a dict of float64 tensors over all processes; the identity when there is one.
+def all_sum(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add a dict of tensors of one dtype, float64 or int64, over all processes; the identity when there is one.
 
     One message for the whole dict: latency, not volume, is what a step waits for.
     """
@@ -30,7 +35,20 @@ def all_sum(sums):
     return {name: part.reshape(sums[name].shape) for name, part in zip(names, parts)}
 
 
-def shard(X):
+def from_first(number: int) -> int:
+    """The first process's number, in every process."""
+    return int(all_sum({"number": torch.tensor(0 if rank_and_size()[0] else number)})["number"])
+
+
+def gather(part: T) -> list[T]:
+    """Every process's part, in every process: for what no sum can tell, such as names."""
+    parts = [part] * rank_and_size()[1]
+    if len(parts) > 1:
+        dist.all_gather_object(parts, part)
+    return parts
+
+
+def shard(X: T) -> T:
     """This process's contiguous share of the rows of X; shares differ by one row at most.
 
     Examples
@@ -39,4 +57,4 @@ def shard(X):
     [1, 2, 3]
     """
     rank, size = rank_and_size()
-    return X[rank * len(X) // size : (rank + 1) * len(X) // size]
+    return X[rank * len(X) // size : (rank + 1) * len(X) // size]  # type: ignore[index, arg-type]

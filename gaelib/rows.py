@@ -1,14 +1,25 @@
 """Tables and batches as a fit reads them: validated rows on one device."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
+from torch import Tensor, nn
+from torch.utils.data import RandomSampler
 
 from .solvers.eigen import sum_rows
 
-__all__ = ["Rows"]
+__all__ = ["Array", "Rows", "Table"]
+
+Array: TypeAlias = np.ndarray | Tensor  # what a model gives back: of the kind of what it was given
+Table: TypeAlias = np.typing.ArrayLike | Tensor | Iterable[Any]  # rows, or batches of rows
 
 CACHED, MOVED = 2**22, 2**24  # entries worked on at a time: what a CPU's cache holds; what is worth moving to a GPU
 
@@ -18,22 +29,30 @@ REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always 
     ("features, but", "pass the columns that fit saw, or fit again"),
     ("feature names", "pass the columns that fit saw, in their order"),
     ("Expected 2D array", "pass one row per sample and one column per feature"),
+    ("inhomogeneous", "give every row as many columns"),
     ("dim", "flatten each sample to one row"),
     ("omplex", "pass real numbers, for example the real and imaginary parts as columns"),
     ("parse", "load the data as real arrays first"),
     ("1d array", "pass one label per row"),
     ("label type", "pass classes, or use LinearRegression"),
+    ("too large to convert", "pass numbers that a float can hold"),
     ("convert", "encode what is not a number, for example with OneHotEncoder"),
+    ("float() argument", "encode what is not a number, for example with OneHotEncoder"),
 )
 
 
-def with_remedy(error):
-    """scikit-learn's refusal, with what to do instead."""
-    remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
-    return type(error)(f"{error}".rstrip(".") + (f": {remedy}" if remedy else ""))
+@contextmanager
+def remedies() -> Iterator[None]:
+    """scikit-learn's refusals, with what to do instead."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(str(error).rstrip(".") + (f": {remedy}" if remedy else "")) from None
 
 
-def is_batches(X):
+def is_batches(X: Any) -> bool:
     """Whether X is a re-iterable of batches rather than one table of rows."""
     if hasattr(X, "__next__"):
         raise TypeError(
@@ -41,100 +60,172 @@ def is_batches(X):
             "arrays, or an object whose __iter__ starts afresh"
         )
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and all(getattr(part, "ndim", 0) == 2 for part in X)
+        return len(X) > 0 and all(len(getattr(part, "shape", ())) == 2 for part in X)
+    if isinstance(getattr(X, "sampler", None), RandomSampler):
+        raise ValueError(
+            f"a {type(X).__name__} that shuffles gives row 0 another place in every pass, and fitting makes many: "
+            "pass shuffle=False"
+        )
     return hasattr(X, "__iter__") and not any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__"))
 
 
-def view(part):
+def honest(X: Any, what: str) -> Any:
+    """X, where NumPy would not make other numbers of it without a word; a tensor detached and of floating point.
+
+    Refused are dates, records, sparse and complex tensors.  What an array masks becomes NaN, which is refused later.
+    """
+    if torch.is_tensor(X):
+        if X.layout != torch.strided:
+            raise TypeError(
+                f"Sparse data was passed for {what} ({X.layout}), but dense data is required: use .to_dense()"
+            )
+        if X.is_complex():
+            raise ValueError(f"Complex data not supported for {what}, got {X.dtype}")
+        return X.detach() if X.is_floating_point() else X.detach().double()
+    if np.ma.isMaskedArray(X):
+        return X.astype(np.float64).filled(np.nan)
+    X = np.asarray(X) if isinstance(X, (list, tuple)) else X
+    kinds = [X.dtype] if hasattr(X, "dtype") else list(getattr(X, "dtypes", ()))  # a frame has one for each column
+    if kinds == [np.dtype(object)]:
+        kinds = {entry.dtype for entry in np.ravel(X) if isinstance(entry, np.generic)}
+    if alien := [kind for kind in kinds if getattr(kind, "kind", "f") in "mMV" or getattr(kind, "is_temporal", bool)()]:
+        raise TypeError(
+            f"{what} holds {alien[0]}, which is no number: pass numbers, such as the days since a first date"
+        )
+    return X
+
+
+def real(X: Any, what: str) -> Any:
+    """Anything as a finite array or tensor of floating-point numbers, of any number of axes; or a refusal."""
+    with remedies():
+        X = honest(X, what)
+        if not torch.is_tensor(X):
+            any_form = {"ensure_2d": False, "allow_nd": True, "ensure_min_samples": 0, "ensure_min_features": 0}
+            X = check_array(X, dtype=[np.float64, np.float32], ensure_all_finite=False, input_name=what, **any_form)
+    bad = ~view(X).isfinite()
+    if bad.any():
+        raise ValueError(f"{what} has {int(bad.sum())} non-finite of {bad.numel()} entries: pass finite numbers")
+    return X
+
+
+def view(part: Any) -> Tensor:
     """An array as a tensor: the same memory where torch can, a copy of what is read-only or reversed."""
     if torch.is_tensor(part):
         return part
     part = np.require(part, requirements=["C", "W"])
-    return torch.from_numpy(part.copy() if min(part.strides) < 0 else part)  # one reversed row counts as contiguous
+    return torch.from_numpy(part.copy() if min(part.strides, default=0) < 0 else part)  # one reversed row counts as C
+
+
+@contextmanager
+def at(device: torch.device, joint: nn.Module) -> Iterator[None]:
+    """The joint on this device for a while, and then where it was."""
+    home = next(chain(joint.buffers(), joint.parameters())).device
+    try:
+        joint.to(device)
+        yield
+    finally:
+        joint.to(home)
 
 
 class Rows:
     """Validated data as re-iterable batches: tensors (n_b, D) on one device.
 
     ``kind`` is what the caller passed (NumPy or torch, device and dtype), so that answers can be given alike.
+    What a fit reads, ``reset``, is checked whole before any work; batches of a later question are checked as they come.
     With ``holes`` entries may be NaN.
     """
 
-    def __init__(self, X, estimator, reset, holes=False):
+    def __init__(self, X: Any, estimator: BaseEstimator, reset: bool, holes: bool = False):
         self.estimator, self.streamed, self.holes = estimator, is_batches(X), holes
         self.X = X if self.streamed else self._table(X, reset)
-        first = next(iter(X), None) if self.streamed else self.X
+        tables = self._tables(reset) if self.streamed else iter([self.X])
+        first = next(tables, None)
         if first is None:
-            raise ValueError("got 0 batches: pass at least one array of rows")
-        first = self._table(first, reset) if self.streamed else first
+            raise ValueError(f"got 0 rows in {sum(1 for _ in X)} batches: pass at least one array of rows")
         self.kind = first[:1] if torch.is_tensor(first) else None
+        self.home = torch.device("cpu") if self.kind is None else self.kind.device
         self.device = pick_device(estimator.device, self.kind)
-        self.dtype = torch.float32 if str(first.dtype)[-2:] in ("32", "16") else torch.float64
         self.width = first.shape[1]
-        self.n = len(self.X) if not self.streamed else sum(len(part) for part in X)
+        forms = [(len(part), str(part.dtype)[-2:]) for part in chain([first], tables if reset else ())]
+        self.dtype = torch.float64 if any(bits == "64" for _, bits in forms) else torch.float32
+        self.n = None if self.streamed and not reset else sum(length for length, _ in forms)
 
-    def _table(self, X, reset):
+    def _tables(self, reset: bool = False) -> Iterator[Any]:
+        """The batches that hold rows, each one checked."""
+        for part in self.X:
+            if isinstance(part, (list, tuple)) and any(hasattr(each, "shape") for each in part):
+                raise TypeError(
+                    f"a batch is a {type(part).__name__} of {len(part)} arrays (a TensorDataset's?): yield its rows alone"
+                )
+            if len(part):
+                yield self._table(part, reset)
+                reset = False
+
+    def _table(self, X: Any, reset: bool) -> Any:
         """One table of rows, refused before any work if it cannot be used."""
-        name = type(self.estimator).__name__
-        try:
+        with remedies():
+            X = honest(X, "X")
             if torch.is_tensor(X):  # only its form is checked here: the data may live on another device
-                if X.is_complex():
-                    raise ValueError(f"Complex data not supported by {name}, got {X.dtype}")
                 validate_data(self.estimator, np.broadcast_to(np.float32(0), X.shape), reset=reset)
-                X = X.detach() if X.is_floating_point() else X.detach().double()
             else:
                 dtype = [np.float64, np.float32]
                 X = validate_data(self.estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
-        except (ValueError, TypeError) as error:
-            raise with_remedy(error) from None
-        step = max(1, CACHED // X.shape[1])
-        for start in () if self.holes else range(0, len(X), step):
+        self._refuse_holes(X)
+        return X
+
+    def _refuse_holes(self, X: Any) -> None:
+        """Where the first entry is that is not finite; of data with holes, the first that is infinite."""
+        name, step = type(self.estimator).__name__, max(1, CACHED // X.shape[1])
+        for start in range(0, len(X), step):
             part = X[start : start + step]
             with np.errstate(over="ignore", invalid="ignore"):
                 if torch.as_tensor(sum_rows(part)).isfinite().all():  # most often; a sum can also overflow
                     continue
             part = view(part)
-            bad = (~part.isfinite()).nonzero()
+            bad = (part.isinf() if self.holes else ~part.isfinite()).nonzero()
             if len(bad):
                 row, column = bad[0].tolist()
+                what, instead = "NaN or infinity", "drop or fill those entries, for example with SimpleImputer"
+                if self.holes:
+                    what, instead = "infinity", "mark what is missing by NaN"
+                elif hasattr(self.estimator, "impute"):
+                    instead += " or, once fitted, by impute"
                 raise ValueError(
-                    f"Input X contains NaN or infinity: {name} found the first of them at row {start + row}, column "
-                    f"{column} (value {float(part[row, column])}): drop or fill those entries, for example with SimpleImputer"
-                    + " or, once fitted, by impute"
-                    * hasattr(self.estimator, "impute")
+                    f"Input X contains {what}: {name} found the first of them at row {start + row}, column "
+                    f"{column} (value {float(part[row, column])}): {instead}"
                 )
-        return X
 
-    def __len__(self):
+    def __len__(self) -> int:
+        if self.n is None:
+            self.n = sum(map(len, self.X))
         return self.n
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tensor]:
         if self.streamed:
-            for part in self.X:
-                yield self._tensor(self._table(part, reset=False))
+            yield from map(self._tensor, self._tables())
         else:
             yield from self._cut(CACHED if self.device.type == "cpu" else MOVED)
 
-    def _cut(self, entries):
+    def _cut(self, entries: int) -> Iterator[Tensor]:
         step = max(1, entries // self.width)
         for start in range(0, len(self.X), step):
             yield self._tensor(self.X[start : start + step])
 
     @cached_property
-    def views(self):
+    def views(self) -> list[Tensor] | None:
         """Batches that are the same tensors in every pass, views of what the caller holds; None if there are none."""
         if self.streamed or self.device.type != "cpu":
             return None
         theirs = self.X.data_ptr() if torch.is_tensor(self.X) else self.X.ctypes.data
         return list(self._cut(MOVED)) if self._tensor(self.X[:1]).data_ptr() == theirs else None
 
-    def _tensor(self, part):
+    def _tensor(self, part: Any) -> Tensor:
         return view(part).to(self.device, self.dtype)
 
-    def take(self, index):
+    def take(self, index: Tensor) -> Tensor:
         """Rows by their number in this process's data: (len(index), D)."""
         if not self.streamed:
-            return self._tensor(self.X[index.to(self.kind.device) if self.kind is not None else index.numpy()])
+            return self._tensor(self.X[index.to(self.home) if self.kind is not None else index.numpy()])
         rows, start = torch.empty(len(index), self.width, dtype=self.dtype, device=self.device), 0
         for part in self:
             here = (index >= start) & (index < start + len(part))
@@ -142,17 +233,17 @@ class Rows:
             start += len(part)
         return rows
 
-    def like(self, value):
+    def like(self, value: Tensor) -> Array:
         """A tensor as the caller's kind: NumPy, or torch on the caller's device."""
-        return value.cpu().numpy() if self.kind is None else value.to(self.kind.device)
+        return value.cpu().numpy() if self.kind is None else value.to(self.home)
 
-    def map(self, f):
-        """``f`` of every batch, put together again as the caller's kind."""
-        with torch.no_grad():
+    def map(self, f: Callable[[Tensor], Tensor]) -> Array:
+        """``f`` of every batch, put together again as the caller's kind; the model stands where the batches are."""
+        with torch.no_grad(), at(self.device, self.estimator.joint_):
             return self.like(torch.cat([f(x) for x in self]))
 
 
-def pick_device(device, kind=None):
+def pick_device(device: str | torch.device, kind: Tensor | None = None) -> torch.device:
     """The torch device named by ``"auto"`` (the data's own GPU, else CUDA, else the CPU) or by its torch name."""
     if device != "auto":
         try:

@@ -1,23 +1,38 @@
 """Two tables in step: what regressions learn from.  X is given, y is scored (ledger G9)."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
+
 import numpy as np
 import torch
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
+from torch import Tensor
 
 from .core import Given, objective
-from .parallel import all_sum, rank_and_size
-from .rows import Rows, is_batches, with_remedy
+from .parallel import all_sum, gather
+from .rows import Array, Rows, Table, at, honest, is_batches, remedies
+
+KEPT = 2**26  # entries of a table that is kept beside the caller's own
 
 
-def array(y):
-    """A tensor, or a list of batches, as one NumPy array; anything else as it is."""
-    if not torch.is_tensor(y) and is_batches(y):
-        y = torch.cat([torch.as_tensor(part).cpu() for part in y])
-    return y.detach().cpu().numpy() if torch.is_tensor(y) else y
+def array(y: Any, batches: bool = False) -> Any:
+    """A tensor, or a list of batches, as one NumPy array; anything else as it is.
+
+    With ``batches``, what stands beside batches of X, a list of arrays is their join, even if each has one axis.
+    """
+    if torch.is_tensor(y):
+        honest(y, "y")
+        return (y.float() if y.dtype == torch.bfloat16 else y).detach().cpu().numpy()
+    if batches and isinstance(y, (list, tuple)):
+        batches = all(len(getattr(part, "shape", ())) > 0 for part in y)
+    else:
+        batches = is_batches(y)
+    return np.concatenate([np.asarray(array(part)) for part in y]) if batches else y
 
 
-def pairs(data):
+def pairs(data: Rows) -> Iterator[tuple[Tensor, Tensor]]:
     """Both tables in step, as `log_joint` takes them: (rows of y, rows of X)."""
     start = 0
     for z in data:
@@ -26,13 +41,33 @@ def pairs(data):
         start += len(z)
 
 
-def total(data, sums_of):
-    """The sums of all batches and processes, added in float64."""
-    sums = {}
-    for x, z in pairs(data):
+def total(batches: Iterable[tuple[Tensor, Tensor]], sums_of: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The sums of all batches (x, z) and processes, added in float64."""
+    sums: dict[str, Tensor] = {}
+    for x, z in batches:
         for name, value in sums_of(x, z).items():
             sums[name] = sums.get(name, 0) + value.detach().to("cpu", torch.float64)
     return all_sum(sums)
+
+
+class Centred:
+    """Pairs (y, X - centre) of all batches; of a table of moderate size they are kept."""
+
+    def __init__(self, data: Rows, centre: Tensor):
+        self.data, self.centre = data, centre
+        few = not data.streamed and len(data) * data.width <= KEPT
+        self.kept = list(self._moved()) if few else None
+
+    def _moved(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((x, z - self.centre) for x, z in pairs(self.data))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._moved() if self.kept is None else iter(self.kept)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b; of thin float64 matrices on a CPU by NumPy, whose BLAS takes half of torch's time."""
+    return torch.from_numpy(a.numpy() @ b.numpy()) if a.device.type == "cpu" else a @ b
 
 
 def least_squares(zz, zr, varies, W):
@@ -52,45 +87,44 @@ class Observed:
     """What the regressions share: a second table y beside the rows of X, numbers, checked and kept in memory."""
 
     random_state = 0  # nothing is drawn
+    judge = staticmethod(r2_score)
 
-    def fit(self, X, y):
-        """Learn from pairs: X (n, p) is what is given, y is what is scored.
+    def fit(self, X: Table, y: Table) -> Self:
+        """Learn from pairs: X (n, p) is what is given, y is what is scored; batches of X take y whole or in batches.
 
         Raises ValueError for hyperparameters, X or y that cannot work, before any work.
         """
         return super().fit(X, y)
 
-    def score_samples(self, X, y=None):
+    def score_samples(self, X: Table, y: Table | None = None) -> Array:
         """log q_r(y|X) of each pair: (n,), nats.  Without y, of the best y: the max over what is not given."""
         data = self._open(X)
-        data.y = self._targets(self._read(self.predict(X) if y is None else y, len(data)), data, fitted=True)
-        with torch.no_grad():
+        data.y = self._targets(self._read(self.predict(X) if y is None else y, data), data, fitted=True)
+        with torch.no_grad(), at(data.device, self.joint_):
             return data.like(torch.cat([objective(self.joint_, x, Given(z)) for x, z in pairs(data)]))
 
-    def score(self, X, y):
+    def score(self, X: Table, y: Table) -> float:
         """As in scikit-learn: R squared of a regression, accuracy of a classification."""
-        return super().score(array(X), array(y))
+        return float(self.judge(self._read(y, self._open(X)), array(self.predict(X))))
 
     def _check(self, n, width):
         pass
 
     def _rows(self, X, y):
         data = Rows(X, self, reset=True)
-        data.y = self._targets(self._read(y, len(data)), data)
+        data.y = self._targets(self._read(y, data), data)
         data.given, data.dtype = data.dtype, torch.float64  # the fit needs the digits
         return data
 
-    def _read(self, y, n):
-        """y as a finite NumPy array of n entries or rows."""
+    def _read(self, y, data):
+        """y as a finite NumPy array of one entry or row for each of the data."""
         name = type(self).__name__
         if y is None:
             raise ValueError(f"{name} requires y to be passed, but the target y is None: call fit(X, y)")
-        try:
-            y = self._table(array(y))
-        except (ValueError, TypeError) as error:
-            raise with_remedy(error) from None
-        if len(y) != n:
-            raise ValueError(f"X has {n} rows, but y has {len(y)}: pass one y for each row of X")
+        with remedies():
+            y = self._table(array(y, data.streamed))
+        if len(y) != len(data):
+            raise ValueError(f"X has {len(data)} rows, but y has {len(y)}: pass one y for each row of X")
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             place = tuple(np.argwhere(~np.isfinite(y))[0])
             raise ValueError(
@@ -100,6 +134,7 @@ class Observed:
         return y
 
     def _table(self, y):
+        y = honest(y, "y")
         return check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
 
     def _targets(self, y, data, fitted=False):
@@ -118,24 +153,31 @@ class Observed:
 
 
 class Labelled(Observed):
-    """`Observed` where y holds labels; ``data.y`` are their numbers.  All rows at once, in one process."""
+    """`Observed` where y holds labels; ``data.y`` are their numbers."""
 
-    def _rows(self, X, y):
-        if is_batches(X) or rank_and_size()[1] > 1:
-            got = f"{sum(1 for _ in X)} batches" if is_batches(X) else f"{rank_and_size()[1]} processes"
-            raise ValueError(
-                f"{type(self).__name__} reads all rows at every step, as 1 array in 1 process, got {got}: join them"
-            )
-        return super()._rows(X, y)
+    judge = staticmethod(accuracy_score)
 
     def _table(self, y):
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind != "f" or np.isfinite(y).all():  # `_read` refuses what is not finite, by its place
-            check_classification_targets(y)
+        if getattr(getattr(y, "dtype", None), "kind", "f") == "c":
+            raise ValueError(f"Complex data not supported for y, got {y.dtype}")
+        y = column_or_1d(honest(y, "y") if np.ma.isMaskedArray(y) else y, warn=True)
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            return y  # `_read` refuses what is not finite, by its place
+        try:
+            ordered = bool((y == y).all()) and len(np.unique(y)) > 0
+        except TypeError:
+            ordered = False
+        if not ordered:
+            kinds = ", ".join(sorted({type(label).__name__ for label in y}))
+            raise ValueError(
+                f"y holds labels of the kinds {kinds} that cannot be put in order: pass labels of one kind, "
+                "and drop the rows that have none"
+            )
+        check_classification_targets(y)
         return y
 
     def _targets(self, y, data, fitted=False):
-        data.classes = self.classes_ if fitted else np.unique(y)
+        data.classes = self.classes_ if fitted else np.unique(np.concatenate(gather(np.unique(y))))
         if len(data.classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes, got 1 class ({data.classes[0]}): "

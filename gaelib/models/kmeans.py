@@ -19,6 +19,7 @@ from ..estimator import Estimator, Iterative
 from ..hyper import count, hyper
 from ..joints.flats import Flats
 from ..parallel import all_sum
+from ..rows import real, view
 from ..solvers.pruning import Screened, worth_it
 from ..solvers.starts import spread_rows
 
@@ -123,21 +124,18 @@ class KMeans(ClusterMixin, Codebook, Iterative):
             if self.init != "k-means++":
                 raise ValueError(f"init={self.init!r} is unknown: pass 'k-means++' or an array of centres")
             return
-        centres = torch.as_tensor(self.init)
+        centres = real(self.init, "init")
         if tuple(centres.shape) != (self.n_clusters, width):
             raise ValueError(
                 f"init has shape {tuple(centres.shape)}, but {self.n_clusters} clusters of {width} columns need "
                 f"({self.n_clusters}, {width}): pass one row per cluster"
             )
-        if not centres.isfinite().all():
-            bad = int((~centres.isfinite()).sum())
-            raise ValueError(f"init has {bad} non-finite of {centres.numel()} entries: pass finite centres")
 
     def _start(self, data, generator):
         if isinstance(self.init, str):
             means = spread_rows(data, self.n_clusters, generator)
         else:
-            means = torch.as_tensor(self.init).to(data.device, data.dtype)
+            means = view(real(self.init, "init")).to(data.device, data.dtype)
         seed = int(torch.randint(2**31, (), generator=generator))
         return Flats(means, seed=seed)
 

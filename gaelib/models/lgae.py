@@ -126,9 +126,10 @@ class LGAE(LinearCode, Iterative):
         orthogonal(free, "bases", orthogonal_map="cayley")
         for weight in free.parameters():
             weight.register_hook(torch.Tensor.contiguous)  # LBFGS flattens gradients by view
-        settled = self._ascend(lambda: objective(free, x, self.infer).mean(), free.parameters(), history)
-        joint.bases.copy_(free.bases.detach())
-        return settled
+        try:
+            return self._ascend(lambda: objective(free, x, self.infer).mean(), free.parameters(), history)
+        finally:
+            joint.bases.copy_(free.bases.detach())
 
     def _finish(self, data):
         if self.solver not in ("eigh", "svd"):

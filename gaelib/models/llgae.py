@@ -114,7 +114,8 @@ class LLGAE(KMeans):
 
     def _finish(self, data):
         super()._finish(data)
-        joint, K, p = self.joint_, self.n_clusters, self.n_components
+        joint = self.joint_
+        K, _, p = joint.bases.shape
         n, uu = torch.zeros(K, dtype=torch.float64), torch.zeros(K, p, p, dtype=torch.float64)
         for x in data if p else ():
             k, u = (part.cpu() for part in joint.argmax(x))
@@ -148,7 +149,7 @@ class LLGAE(KMeans):
         k, u = self._code(x)
         if self._n_features_out == u.shape[1]:
             return u
-        blocks = x.new_zeros(len(x), self.n_clusters, u.shape[1] + 1)
+        blocks = x.new_zeros(len(x), len(self.joint_.means), u.shape[1] + 1)
         blocks[torch.arange(len(x)), k] = torch.cat([u, u.new_ones(len(u), 1)], 1)
         return blocks.flatten(1)
 

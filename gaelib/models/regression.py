@@ -16,11 +16,11 @@ import torch
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from torch import nn
 
-from ..core import Given, Joint, objective
+from ..core import Joint
 from ..estimator import Model
 from ..hyper import count, hyper, number
 from ..noise import gaussian
-from ..supervised import Labelled, Observed, least_squares, pairs, total
+from ..supervised import Centred, Labelled, Observed, least_squares, pairs, product, total
 
 
 class Affine(Joint):
@@ -105,12 +105,12 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
         return x[:, 0] if self.coef_.ndim == 1 else x
 
     def _start(self, data, generator):
-        sums = total(data, lambda x, z: {"n": torch.tensor(len(x)), "x": x.sum(0), "z": z.sum(0)})
+        sums = total(pairs(data), lambda x, z: {"n": torch.tensor(len(x)), "x": x.sum(0), "z": z.sum(0)})
         return Linear(*((sums[name] / sums["n"]).to(data.device) for name in "zx"))
 
     def _learn(self, joint, data, history):
         for _ in range(2):  # the second pass mends what rounding left in the first
-            sums = total(data, joint.stats)
+            sums = total(pairs(data), joint.stats)
             history.append(float(sums.pop("score") / sums["n"]))
             joint.update(sums)
         return True
@@ -119,6 +119,28 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
         super()._finish(data)
         if data.single:
             self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
+
+
+class Total(torch.autograd.Function):
+    """The sum of log softmax(b + W z)_x over batches and processes.  Its slope is a sum too: no batch is kept."""
+
+    @staticmethod
+    def forward(ctx, bias, weights, batches):
+        def sums_of(x, z):
+            logs = product(z, weights.T).add_(bias).log_softmax(1)
+            score = logs.gather(1, x[:, None]).sum()
+            rest = logs.exp_().neg_()
+            rest.scatter_add_(1, x[:, None], rest.new_ones(len(x), 1))
+            return {"score": score, "bias": rest.sum(0), "weights": product(rest.T, z)}
+
+        sums = total(batches, sums_of)
+        ctx.save_for_backward(sums["bias"].to(bias), sums["weights"].to(weights))
+        return sums["score"].to(bias)
+
+    @staticmethod
+    def backward(ctx, slope):
+        bias, weights = ctx.saved_tensors
+        return slope * bias, slope * weights, None
 
 
 @hyper
@@ -149,8 +171,10 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     Notes
     -----
     Two classes keep two rows of ``coef_``, -w/2 and w/2, where scikit-learn has one row w: their squares add to
-    half of w's, so scikit-learn's answer at C is found here at C/2.  Every step reads all rows: batches and
-    several processes are refused.  For a tensor `predict` gives a tensor if the labels are numbers.  Ledger G9.
+    half of w's, so scikit-learn's answer at C is found here at C/2.  X may be a re-iterable of batches, read at every
+    iteration; only sums travel, so under ``torchrun`` each process passes its shard.  L-BFGS sees the columns moved to
+    their mean, which leaves it fewer iterations.  For a tensor `predict` gives a tensor if the labels are numbers.
+    Ledger G9.
 
     Examples
     --------
@@ -177,14 +201,16 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
         return self._open(X).map(lambda z: self.joint_.decode(z).log_softmax(1))
 
     def _start(self, data, generator):
-        z = torch.cat(list(data))
-        return Logistic(z.mean(0), z.new_zeros(len(data.classes)))
+        sums = total(pairs(data), lambda x, z: {"n": torch.tensor(len(x)), "z": z.sum(0)})
+        centre = (sums["z"] / sums["n"]).to(data.device)
+        return Logistic(centre, centre.new_zeros(len(data.classes)))
 
     def _learn(self, joint, data, history):
-        x, z = (torch.cat(parts) for parts in zip(*pairs(data)))
-        strength = 0.5 / (self.C * len(z))
+        batches = Centred(data, joint.centre)
+        n = total(batches, lambda x, z: {"n": torch.tensor(len(x))})["n"]
+        strength = 0.5 / (self.C * float(n))
 
         def penalised():
-            return objective(joint, x, Given(z)).mean() - strength * joint.weights.square().sum()
+            return Total.apply(joint.bias, joint.weights, batches) / float(n) - strength * joint.weights.square().sum()
 
         return self._ascend(penalised, joint.parameters(), history)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..hyper import need_integer
+from ..rows import Table, real, view
 
 __all__ = ["Downsample", "Linear", "Mask"]
 
@@ -17,8 +18,8 @@ class Mask(nn.Module):
 
     Parameters
     ----------
-    known : array (H, W) or (H, W, C), bool
-        True where the picture is known.  What the measurement holds elsewhere is ignored, NaN included.
+    known : array (H, W) or (H, W, C), bool or numbers without NaN
+        True, or not 0, where the picture is known.  What the measurement holds elsewhere is ignored, NaN included.
 
     Examples
     --------
@@ -26,9 +27,9 @@ class Mask(nn.Module):
     tensor([[[[1., 0.]]]])
     """
 
-    def __init__(self, known):
+    def __init__(self, known: Table):
         super().__init__()
-        known = torch.as_tensor(np.asarray(known).astype(bool))
+        known = view(real(known, "the mask")).cpu() != 0
         if not known.any():
             raise ValueError(f"the mask knows 0 of {known.numel()} pixels: mark at least one as known")
         self.register_buffer("known", channels_first(known, known.ndim == 3))
@@ -58,7 +59,7 @@ class Downsample(nn.Module):
     torch.Size([1, 3, 8, 16])
     """
 
-    def __init__(self, factor):
+    def __init__(self, factor: int):
         super().__init__()
         need_integer("factor", factor, at_least=2)
         self.factor = int(factor)
@@ -96,9 +97,9 @@ class Linear(nn.Module):
     tensor([[[6.]]])
     """
 
-    def __init__(self, matrix, shape):
+    def __init__(self, matrix: Table, shape: tuple[int, ...]):
         super().__init__()
-        matrix = torch.as_tensor(np.asarray(matrix), dtype=torch.float32)
+        matrix = view(real(matrix, "the matrix")).cpu().float()
         if matrix.ndim != 2 or matrix.shape[1] != math.prod(shape[:2]):
             raise ValueError(
                 f"the matrix is {tuple(matrix.shape)}, a picture {tuple(shape)} has {math.prod(shape[:2])} pixels: "
