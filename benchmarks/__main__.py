@@ -5,7 +5,7 @@ import importlib
 
 from .harness import store
 
-NAMES = ("activation", "garments", "image_prior", "kmeans", "linear", "llgae", "neighbours", "screening", "walks")
+NAMES = ("activation", "garments", "idea", "image_prior", "kmeans", "linear", "llgae", "neighbours", "screening", "walks")
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="*", default=NAMES)

@@ -129,7 +129,6 @@ def climbed(seeds=(0, 1, 2), rates=(0.03, 0.1, 0.3)):
                         error = [float(lost(T, pic).mean()) for pic in (drawn, model.decode(patient) + middle)]
                     runs.setdefault(rate, []).append((*error, drawn[shown]))
             whole = {rate: found for rate, found in runs.items() if len(found) == len(seeds)}
-            print(steps, unroll, {r: [v[:2] for v in f] for r, f in runs.items()}, flush=True)
             rate = min(whole, key=lambda r: sum(run[0] for run in whole[r]))
             best = whole[rate]
             rows.append({

@@ -1,7 +1,7 @@
 """The figures of the original losses come out again, on the examples that the chapter states."""
 
-from itertools import combinations
-from math import comb, log
+from itertools import chain, combinations
+from math import comb
 
 import numpy as np
 import torch
@@ -44,15 +44,23 @@ def test_the_bias_moves_the_optimum_and_the_expectation_does_not():
     assert {best(lambda d: -d.exp().mean(2), B) for B in (1, 2, 3, 8)} == {1.41}
 
 
-def test_the_figures_of_the_mathematics_file():
-    """Its example is not stated; 256 errors drawn evenly from [0, 3] with beta = 3 give its figures for the whole data,
-    and those for minibatches of five up to the choice of minibatches (there -2.224 and -2.62)."""
-    generator = np.random.default_rng(0)
-    d = torch.tensor(3 * generator.random(256))
-    v = (-d).sort().values
-    assert round(float(soft_floor(3.0)(-d)), 3) == -2.355 and round(float(v[0]), 2) == -2.99
-    law = sum(float(v[i]) * comb(255 - i, 4) for i in range(256)) / comb(256, 5)
-    assert abs(law + 2.62) < 0.015
-    batches = torch.tensor(generator.random((20000, 256)).argpartition(5, 1)[:, :5])
-    soft = -(torch.logsumexp(3 * d[batches], 1) - log(5)) / 3
-    assert abs(float(soft.mean()) + 2.224) < 0.015
+def test_fifty_errors_over_all_minibatches_of_five():
+    """D5b: d_i = 3(i - 1/2)/50 and beta = 3, over all 2,118,760 minibatches of five."""
+    d = 3 * (np.arange(50) + 0.5) / 50
+    index = np.fromiter(chain.from_iterable(combinations(range(50), 5)), np.int8).reshape(-1, 5)
+    assert len(index) == 2_118_760
+    grown = np.exp(3 * d)
+    assert round(float(-np.log(grown.mean()) / 3), 5) == -2.26710
+    assert round(float(-np.log(grown[index].mean(1)).mean() / 3), 5) == -2.10875
+    law = sum(d[i] * comb(i, 4) for i in range(50)) / comb(50, 5)  # i is the largest of its minibatch
+    assert (round(-d.max(), 2), round(-law, 2)) == (-2.97, -2.52)
+    assert abs(d[index[:, -1]].mean() - law) < 1e-9
+
+
+def test_four_errors_on_both_sides_of_the_adversary():
+    """R6: d = (0, 1, 2, 3) at beta = 1."""
+    d = torch.arange(4, dtype=torch.float64)
+    q = d.softmax(0)
+    assert [round(float(v), 4) for v in q] == [0.0321, 0.0871, 0.2369, 0.6439]
+    paid = float((q * -d).sum() + (q * (q * 4).log()).sum())
+    assert round(float(soft_floor(1.0)(-d)), 5) == round(paid, 5) == -2.05390
