@@ -16,7 +16,16 @@ from gaelib.noise import gaussian
 
 from .harness import round_to
 
-SHOWN = (9, 0, 1, 8, 3, 7, 5, 4)  # boot, T-shirt, trousers, bag, dress, sneaker, sandal, coat: the first of each held out
+SHOWN = (
+    9,
+    0,
+    1,
+    8,
+    3,
+    7,
+    5,
+    4,
+)  # boot, T-shirt, trousers, bag, dress, sneaker, sandal, coat: the first of each held out
 
 
 def garments(n):
@@ -73,7 +82,10 @@ def doubt():
     pins |= {"em": objective(joint, points, Soft(1.0)).mean(), "em_hard": objective(joint, points, Exact()).mean()}
     alternate(joint, [points], Exact(), 100)
     shelf = packed(torch.stack([centres, joint.means]))
-    pins |= {"again": objective(joint, points, Exact()).mean(), "again_soft": objective(joint, points, Soft(1.0)).mean()}
+    pins |= {
+        "again": objective(joint, points, Exact()).mean(),
+        "again_soft": objective(joint, points, Soft(1.0)).mean(),
+    }
     return {
         "variance": variance, "gap_mean": float(gaps.mean()), "gap_worst": float(gaps.max()),
         "sure": float((gaps < 0.01).double().mean()), "chances": top.values[order].tolist(),
