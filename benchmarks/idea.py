@@ -4,7 +4,6 @@ Pictures are stored as bytes in base64, 28 x 28 grey levels from 0 to 255.  Ever
 """
 
 import base64
-import math
 from functools import partial
 
 import numpy as np
