@@ -352,3 +352,40 @@ def test_labels_are_seen(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("(sec-a)=\n# A\n$$\nx\n$$ (eq-b)\n:::{exercise}\n:label: ex-c\n:::\nin (parentheses)\n")
     assert labels(page) == {"sec-a", "eq-b", "ex-c"}
+
+
+SECTIONS = (  # the headings of the document and its lists, independent of crosswalk.md
+    "前言", "自编码器", "变分视角负损失函数: 从自映射联合分布到边际分布", "变分视角负损失函数: 自映射", "损失函数原始推导",
+    "特例: 基于离散编码空间和混合模型的GAE", "特例: 基于高斯核连续编码空间混合模型的GAE (GGAE)", "特例: 基于线性连续编码空间混合模型的GAE (LGAE)",
+    "特例: 局部线性的生成式自编码模型 LLGAE", "特例: 深度图像先验 Deep Image Prior", "特例: 最大激活输入 Maximal Activated Input", "展望方向",
+    "扩展材料:神经网络自编码器", "AE发展脉络",
+)  # fmt: skip
+ENTRIES = (
+    "Transformer Attention Variational Autoencoders", "Prior works quoted by VAE", "AntixK/PyTorch-VAE", "mainak-ghosh/AutoEncoder",
+    "2103.04874", "stats.stackexchange.com/questions/531706", "1312.6114", "zhihu.com/question/31032863", "MLR", "PCA", "NMF", "tSNE, LLE",
+    "NN-VAE", "GAN", "压缩感知",
+)  # fmt: skip
+
+
+def crosswalk_faults(text):
+    """Sections and entries of the document without a row, rows of the ledger that no section names."""
+    parts = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", text, flags=M | S))
+    faults = [f"no section {name}" for name in SECTIONS if name not in parts]
+    faults += [f"no entry {name}" for name in ENTRIES if name not in text]
+    lines = {
+        name: [line for line in body.splitlines() if re.match(r"[\u4e00-\u9fff]", line)] for name, body in parts.items()
+    }
+    faults += [f"{name}: {len(found)} lines in Chinese" for name, found in lines.items() if len(found) != 2]
+    faults += [f"{name}: leads nowhere" for name, body in parts.items() if not re.search(r"\{(doc|chapter)\}`", body)]
+    named = set(re.findall(r"\{ledger\}`([^`]+)`", text))
+    theirs = {id for section, ids in LEDGER.items() if section != "R" for id in ids.split()}
+    ours = {row["id"] for row in ROWS if row["verdict"] == "ours"}
+    return faults + [f"no badge {id}" for id in sorted(theirs - ours - named)]
+
+
+def test_the_crosswalk_has_every_section_and_entry_and_verdict():
+    text = (BOOK / "crosswalk.md").read_text(encoding="utf-8")
+    assert crosswalk_faults(text) == []
+    assert crosswalk_faults(text.replace("{ledger}`E1`", "")) == ["no badge E1"]
+    assert crosswalk_faults(text.replace("AntixK", "")) == ["no entry AntixK/PyTorch-VAE"]
+    assert len(crosswalk_faults(text.replace("## 前言", "## 序"))) == 1

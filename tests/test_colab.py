@@ -121,6 +121,7 @@ DIRECTIVES = {
     "objective": (":::{objective}\n:code: the number $k$\n  of a centre\n:learn: means\n:::",
                   f"> **The objective, {colab.OBJECTIVE}, in this chapter**\n>\n"
                   "> - code $z$: the number $k$ of a centre\n> - who moves $m$: means"),
+    "doors": (":::{doors}\n- {doc}`../idea/b`\n:::", f"- [Another page]({URL}idea/b.html)"),
     "facts": (":::{facts}\n- algebra\n:::", "> **Before you start**\n>\n> - algebra"),
     "model-map": (":::{model-map}\n:::", f"[See this on the book's page]({URL}intro.html)."),
     "parity-table": (":::{parity-table}\n:::", f"[See this on the book's page]({URL}parity.html)."),

@@ -21,6 +21,10 @@ def found(page):
     ("k-means", "cases/discrete-codes.html"),
     ("PCA", "cases/linear-codes.html"),
     ("deep image prior", "cases/deep-image-prior.html"),
+    ("ELBO", "glossary.html"),
+    ("install", "intro.html"),
+    ("自编码器", "crosswalk.html"),
+    ("局部线性", "crosswalk.html"),
 ])  # fmt: skip
 def test_search_finds_the_page_among_the_first_three(open_page, words, wanted):
     assert wanted in list(dict.fromkeys(found(open_page(f"search.html?q={words}"))))[:3]

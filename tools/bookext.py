@@ -28,7 +28,7 @@ DIRECTIVES = {
     "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
     "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table", "parity-table",
-    "chapter-table", "errata", "source-code",
+    "chapter-table", "errata", "source-code", "doors",
 }  # fmt: skip
 
 VERDICTS = {  # verdict in ledger.yml -> what the badge says
@@ -261,6 +261,15 @@ def fill_times(app: Sphinx, doctree: nodes.document) -> None:
 # --- the landing page ---------------------------------------------------------------------------------------
 
 
+class Doors(SphinxDirective):
+    """{doors}: a link to start with, and a list of ways in, each a link and a line."""
+
+    has_content = True
+
+    def run(self):
+        return [nodes.container("", *self.parse_content_to_nodes(), classes=["gae-doors"])]
+
+
 class ModelMap(SphinxDirective):
     """The models of book/map.yml by part and by who answers the max; grey and no link where no page is."""
 
@@ -363,7 +372,7 @@ def setup(app: Sphinx) -> dict:
     myst_nb.ext.glue.roles.format_plain_text = lambda text, spec: text
     app.add_role("ledger", Ledger())
     for name, directive in {
-        "objective": Objective, "facts": Facts, "model-map": ModelMap, "ledger-table": LedgerTable,
+        "doors": Doors, "objective": Objective, "facts": Facts, "model-map": ModelMap, "ledger-table": LedgerTable,
         "parity-table": ParityTable,
     }.items():  # fmt: skip
         app.add_directive(name, directive)

@@ -253,6 +253,8 @@ class Lower:
         if name == "objective":
             choices = "\n".join(f"- {TERMS[key]}: {self.inline(value)}" for key, value in options.items())
             return quote(f"The objective, {OBJECTIVE}, in this chapter", choices)
+        if name == "doors":
+            return self.text(body)
         if name == "facts":
             return quote("Before you start", self.text(body))
         if name == "glossary":
