@@ -288,6 +288,11 @@ def placed():
         yield from ((name, number) for number in range(sum("gae-explore" in html for html in stored)))
 
 
+def test_every_kind_stands_in_the_book():
+    stored = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.ipynb"))
+    assert [kind for kind in FIGURES if f"&quot;kind&quot;:&quot;{kind}&quot;" not in stored] == []
+
+
 @pytest.mark.parametrize(("path", "number"), list(placed()))
 def test_in_the_book(open_page, path, number):
     """On the built page: by mouse, by keyboard and, on a phone in the dark, by a finger."""
