@@ -306,7 +306,10 @@ def beside(quick):
     nlm = partial(restoration.denoise_nl_means, patch_size=5, patch_distance=6, sigma=SIGMA, channel_axis=2)
     ways = {
         "non-local means": ((0.3, 0.4, 0.5, 0.6, 0.8), lambda y, h: nlm(y, h=h * SIGMA)),
-        "total variation": ((0.02, 0.04, 0.06, 0.1), lambda y, w: restoration.denoise_tv_chambolle(y, w, channel_axis=2)),
+        "total variation": (
+            (0.02, 0.04, 0.06, 0.1),
+            lambda y, w: restoration.denoise_tv_chambolle(y, w, channel_axis=2),
+        ),
     }
     F16, other = halved(data.image("F16")), halved(pictures.astronaut() / 255)
     noise = {"task": "noise on F16"}

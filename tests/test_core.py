@@ -5,12 +5,12 @@ import math
 from pathlib import Path
 
 import pytest
+import registry
 import torch
 from gaelib import core, noise
 from gaelib.core import Climb, Exact, Joint, Soft, alternate, ascend, climb, objective
 from gaelib.joints.flats import Flats
 from gaelib.joints.mixture import Mixture
-from gaelib.models.ggae import KernelMixture
 
 
 def data(n=40, D=3, seed=0):
@@ -62,18 +62,8 @@ JOINTS = {  # every model: a joint, data for it, and who answers its max exactly
         [Exact(), Soft(1.0), Soft(0.3)],
     ),
     "gaussians": (lambda: Mixture(data(4, 3, 1)), lambda: data(), [Exact(), Soft(1.0)]),
-    "kernel mixture": (
-        lambda: KernelMixture(data(4, 3, 1), data(4, 2, 2), 0.3, 1.0),
-        lambda: data(),
-        [Exact()],
-    ),
-    "kernel mixture, exp": (
-        lambda: KernelMixture(data(4, 3, 1), data(4, 2, 2), "exp", 1.0),
-        lambda: data(),
-        [Exact()],
-    ),
     "shift": (Shift, lambda: data(D=1), [Exact(), Climb(start_at_zero, 400, 0.1)]),
-}
+} | registry.gather("JOINTS")
 CASES = [
     pytest.param(make, x, infer, id=f"{name}-{type(infer).__name__}{i}")
     for name, (make, x, infers) in JOINTS.items()

@@ -2,45 +2,18 @@
 
 import numpy as np
 import pytest
-from gaelib import (
-    GGAE,
-    LGAE,
-    LLGAE,
-    MPPCA,
-    PPCA,
-    GaussianMixture,
-    KMeans,
-    LinearRegression,
-    LogisticRegression,
-    Memory,
-    data,
-)
+import registry
+from gaelib import KMeans, Memory, data
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-EXCEPTIONS = {
-    "Memory": {
-        "check_pipeline_consistency": "make_pipeline would name the step 'memory', which is an argument of Pipeline; "
-        "Pipeline([('recall', Memory())]) works, and is tested below"
-    }
-}
+EXCEPTIONS = registry.gather("EXCEPTIONS")
 
 
 @parametrize_with_checks(
-    [
-        KMeans(n_clusters=3, random_state=0),
-        GGAE(n_clusters=2, n_components=1, variance=2.0, random_state=0),
-        LGAE(n_components=1),
-        LLGAE(n_clusters=2, n_components=1, random_state=0),
-        PPCA(n_components=1),
-        MPPCA(n_clusters=3, n_components=1, random_state=0),
-        GaussianMixture(n_clusters=3, random_state=0),
-        Memory(),
-        LinearRegression(),
-        LogisticRegression(),
-    ],
+    registry.gather("ESTIMATORS"),
     expected_failed_checks=lambda estimator: EXCEPTIONS.get(type(estimator).__name__, {}),
     xfail_strict=True,
 )

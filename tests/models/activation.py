@@ -360,7 +360,7 @@ class Pair(nn.Module):
 
 HOLE = torch.zeros(1, 8, 8)
 HOLE[0, 3, 3] = math.nan
-CASES = {  # what is done, the error, what its message must say (numbers and cause | remedy)
+BAD = {
     "unknown layer": (lambda: up(target=channel(0, "conv9")), ValueError, "no layer 'conv9'", "among the 7", "pass one of 0, 1, 2"),
     "a layer of the prior": (lambda: up(prior=channel(0, "conv9")), ValueError, "no layer 'conv9'", "among the 7", "pass one of 0, 1, 2"),
     "target out of range": (lambda: up(target=logit(10)), ValueError, "unit 10", "the 10 of layer ''", "from 0 to 9"),
@@ -395,13 +395,11 @@ CASES = {  # what is done, the error, what its message must say (numbers and cau
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_refused(case):
-    act, error, *says = CASES[case]
-    with pytest.raises(error) as caught:
-        act()
-    for part in says:
-        assert part in str(caught.value), f"{part!r} is missing from: {caught.value}"
+FUNCTIONS = [activate]
+ALONE = {
+    "activate": "Other libraries show pictures. Here the chain draws from a density known in closed form, and the climb ends at "
+    "its top; both are tested.",
+}
 
 
 def test_refused_before_any_step():

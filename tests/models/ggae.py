@@ -9,6 +9,7 @@ import torch
 from gaelib import GGAE, KMeans, data
 from gaelib.core import Climb, Exact, alternate, climb, objective
 from gaelib.models.ggae import KernelMixture
+from registry import X
 from scipy.special import lambertw
 
 ABSORB = pytest.mark.parametrize("absorb", [0.01, 1.0, "exp"])
@@ -218,3 +219,39 @@ def test_a_longer_code_than_the_data_and_one_component():
     assert np.allclose(alone.transform(X), alone.prototypes_)  # u = 1/(1 + b) at its prototype
     gate = alone.score_samples(X) + ((X - X.mean(0)) ** 2).sum(1) + np.log(np.pi)
     assert np.abs(gate + log(3.0)).max() < 1e-10
+
+
+# --- for the tests that go over every model: tests/registry.py ---
+
+ESTIMATORS = [GGAE(n_clusters=2, n_components=1, variance=2.0, random_state=0)]
+ALONE = {
+    "GGAE": "No other library has Gaussian-kernel codes. With little noise its centres are those of KMeans, and its slopes are "
+    "those of automatic differentiation; both are tested."
+}
+
+
+def drawn(n, D, seed):
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+JOINTS = {
+    "kernel mixture": (
+        lambda: KernelMixture(drawn(4, 3, 1), drawn(4, 2, 2), 0.3, 1.0),
+        lambda: drawn(40, 3, 0),
+        [Exact()],
+    ),
+    "kernel mixture, exp": (
+        lambda: KernelMixture(drawn(4, 3, 1), drawn(4, 2, 2), "exp", 1.0),
+        lambda: drawn(40, 3, 0),
+        [Exact()],
+    ),
+}
+BAD = {
+    "more kernels than samples": (lambda: GGAE(12).fit(X), ValueError, "n_clusters=12", "10 samples", "fewer clusters"),
+    "a code of no length": (lambda: GGAE(2, 0).fit(X), ValueError, "n_components=0", "at least 1", "pass n_components=1"),
+    "nothing absorbs": (lambda: GGAE(2, absorb=0).fit(X), ValueError, "absorb=0", "run away", "pass absorb=1.0 or 'exp'"),
+    "an unknown absorption": (lambda: GGAE(2, absorb="log").fit(X), ValueError, "absorb='log'", "above 0", "pass absorb=1.0 or 'exp'"),
+    "kernels without noise": (lambda: GGAE(2, variance=0).fit(X), ValueError, "variance=0", "above 0", "pass variance=1.0"),
+    "the best of endless codes": (lambda: KernelMixture(torch.eye(2), torch.eye(2), 0).argmax(torch.eye(2)), ValueError, "absorb=0", "infinity", "pass absorb > 0"),
+    "kernel codes of another length": (lambda: GGAE(2, 1, random_state=0).fit(X).inverse_transform(X), ValueError, "(n, 1)", "(10, 4)", "pass what transform returns"),
+}  # fmt: skip

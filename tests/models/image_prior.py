@@ -1,7 +1,5 @@
 """Deep image prior: the climb, its operators, its network, when it stops, and what it refuses."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -257,13 +255,12 @@ REFUSED = {  # what is done, and what the message must say
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_refused(case):
-    act, *says = REFUSED[case]
-    with pytest.raises(ValueError, match=re.escape(says[0])) as caught:
-        act()
-    for part in says[1:]:
-        assert part in str(caught.value), f"{part!r} is missing from: {caught.value}"
+BAD = {case: (act, ValueError, *says) for case, (act, *says) in REFUSED.items()}
+FUNCTIONS = [deep_image_prior]
+ALONE = {
+    "deep_image_prior": "Its authors published scripts, not a library. Known measurements are inverted, noise and holes are mended "
+    "better than by neighbours, and the stopping rule is worked by hand; all are tested.",
+}
 
 
 def test_an_objective_that_leaves_the_finite_numbers_names_its_step():

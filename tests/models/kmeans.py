@@ -12,6 +12,7 @@ from gaelib.core import Exact, alternate
 from gaelib.joints.flats import Flats, nearest, project
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from registry import ENDLESS, HOLE, X
 from sklearn.cluster import KMeans as Reference
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -192,3 +193,60 @@ def test_one_flat_reaches_pca(digits):
     best = ((digits - pca.inverse_transform(pca.transform(digits))) ** 2).sum(1).mean()
     ours = float((X - joint.decode(joint.argmax(X))).square().sum(1).mean())
     assert abs(ours - best) < 1e-6 * best
+
+
+# --- for the tests that go over every model: tests/registry.py ---
+
+ESTIMATORS = [KMeans(n_clusters=3, random_state=0)]
+
+
+def km(**options):
+    return KMeans(**({"n_clusters": 2, "random_state": 0} | options))
+
+
+def fitted():
+    return km().fit(X)
+
+
+class iter_again:
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __iter__(self):
+        return iter(self.parts)
+
+
+BAD = {
+    "more clusters than samples": (lambda: km(n_clusters=12).fit(X), ValueError, "n_clusters=12", "10 samples", "fewer clusters"),
+    "no clusters": (lambda: km(n_clusters=0).fit(X), ValueError, "n_clusters=0", "at least 1", "pass n_clusters=1 or more"),
+    "clusters in words": (lambda: km(n_clusters="2").fit(X), ValueError, "n_clusters='2'", "integer", "pass n_clusters=1"),
+    "half a step": (lambda: km(max_iter=1.5).fit(X), ValueError, "max_iter=1.5", "at least 1", "pass max_iter=1"),
+    "no start": (lambda: km(n_init=0).fit(X), ValueError, "n_init=0", "at least 1", "pass n_init=1"),
+    "negative tolerance": (lambda: km(tol=-1).fit(X), ValueError, "tol=-1", "at least 0", "pass tol=0"),
+    "unknown init": (lambda: km(init="random").fit(X), ValueError, "'random'", "unknown", "pass 'k-means++'"),
+    "init of the wrong shape": (lambda: km(init=X[:3]).fit(X), ValueError, "(3, 4)", "(2, 4)", "one row per cluster"),
+    "init of the wrong width": (lambda: km(init=X[:2, :3]).fit(X), ValueError, "(2, 3)", "(2, 4)", "one row per cluster"),
+    "init with a hole": (lambda: km(init=HOLE[2:4]).fit(X), ValueError, "1 non-finite", "8 entries", "pass finite numbers"),
+    "negative seed": (lambda: km(random_state=-1).fit(X), ValueError, "random_state=-1", "below 0", "non-negative integer"),
+    "seed in words": (lambda: km(random_state="a").fit(X), ValueError, "'a'", "no seed", "pass None, an integer"),
+    "unknown device": (lambda: km(device="abacus").fit(X), ValueError, "'abacus'", "not to be had", "use 'auto' or 'cpu'"),
+    "a hole": (lambda: km().fit(HOLE), ValueError, "row 3, column 1", "nan", "drop or fill"),
+    "an infinite entry": (lambda: km().fit(ENDLESS), ValueError, "row 9, column 3", "inf", "drop or fill"),
+    "a hole in a tensor": (lambda: km().fit(torch.tensor(HOLE)), ValueError, "row 3, column 1", "nan", "drop or fill"),
+    "a hole in a batch": (lambda: km().fit([X, HOLE]), ValueError, "row 3, column 1", "nan", "drop or fill"),
+    "one axis": (lambda: km().fit(X[0]), ValueError, "Expected 2D array", "1D array", "one row per sample"),
+    "three axes": (lambda: km().fit(X[None]), ValueError, "dim 3", "<= 2", "flatten"),
+    "no rows": (lambda: km().fit(X[:0]), ValueError, "0 sample(s)", "minimum of 1", "pass at least one row"),
+    "no columns": (lambda: km().fit(X[:, :0]), ValueError, "0 feature(s)", "minimum of 1", "pass at least one column"),
+    "no batch": (lambda: km().fit(iter_again([])), ValueError, "0 batches", "got", "pass at least one array"),
+    "a generator": (lambda: km().fit(x for x in [X]), TypeError, "only once", "many times", "pass a list"),
+    "batches of two widths": (lambda: km().fit([X, X[:, :3]]), ValueError, "3 features", "4 features", "pass the columns"),
+    "complex numbers": (lambda: km().fit(X + 1j), ValueError, "Complex", "not supported", "real and imaginary"),
+    "complex tensor": (lambda: km().fit(torch.tensor(X + 1j)), ValueError, "Complex", "not supported", "real and imaginary"),
+    "words": (lambda: km().fit([["a", "b"], ["c", "d"]]), ValueError, "convert", "'a'", "encode"),
+    "sample weights": (lambda: km().fit(X, sample_weight=X[:, 0]), TypeError, "sample_weight", "unexpected", "fit"),
+    "predict before fit": (lambda: km().predict(X), ValueError, "not fitted", "KMeans", "fit"),
+    "decode before fit": (lambda: km().inverse_transform(X), ValueError, "not fitted", "KMeans", "fit"),
+    "predict another width": (lambda: fitted().predict(X[:, :3]), ValueError, "3 features", "4 features", "pass the columns"),
+    "decode another width": (lambda: fitted().inverse_transform(X), ValueError, "(n, 2)", "(10, 4)", "pass what transform returns"),
+}  # fmt: skip

@@ -105,3 +105,18 @@ def test_pickle(digits):
     X, new, *_ = digits
     memory = Memory().fit(X)
     assert np.array_equal(pickle.loads(pickle.dumps(memory)).predict(new), memory.predict(new))
+
+
+# --- for the tests that go over every model: tests/registry.py ---
+
+ESTIMATORS = [Memory()]
+EXCEPTIONS = {
+    "Memory": {
+        "check_pipeline_consistency": "make_pipeline would name the step 'memory', which is an argument of Pipeline; "
+        "Pipeline([('recall', Memory())]) works, and is tested in tests/test_sklearn.py"
+    }
+}
+BAD = {
+    "nothing to keep": (lambda: Memory().fit(np.ones((0, 4))), ValueError, "0 sample(s)", "minimum of 1", "pass at least one row"),
+    "recall of another width": (lambda: Memory().fit(np.eye(3)).predict(np.eye(2)), ValueError, "2 features", "3 features", "pass the columns"),
+}  # fmt: skip

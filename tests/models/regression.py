@@ -9,6 +9,8 @@ from gaelib import LinearRegression, LogisticRegression, data
 from gaelib.core import Given, objective
 from gaelib.models import regression
 from gaelib.models.regression import Linear
+from registry import HOLE, LABELS
+from registry import X as TABLE
 from sklearn import linear_model as reference
 from sklearn.exceptions import ConvergenceWarning
 
@@ -241,3 +243,27 @@ def test_logistic_batches_equal_the_whole(digits, tmp_path):
         assert np.abs(whole.coef_ - streamed.coef_).max() < 1e-5
         assert abs(whole.history_[-1] - streamed.history_[-1]) < 1e-9
         assert streamed.score(X, labels) == whole.score(pixels, y)
+
+
+# --- for the tests that go over every model: tests/registry.py ---
+
+ESTIMATORS = [LinearRegression(), LogisticRegression()]
+UNBOUND = {
+    "Affine": "The code is given, or there is none: no max is answered.",
+    "Linear": "The code is given.",
+    "Logistic": "There is no code.",
+}
+BAD = {
+    "a regression without y": (lambda: LinearRegression().fit(TABLE, None), ValueError, "requires y", "None", "call fit(X, y)"),
+    "fewer labels than rows": (lambda: LogisticRegression().fit(TABLE, LABELS[:9]), ValueError, "10 rows", "y has 9", "one y for each row"),
+    "a hole in y": (lambda: LinearRegression().fit(TABLE, HOLE), ValueError, "row 3", "nan", "drop the rows"),
+    "words for numbers": (lambda: LinearRegression().fit(TABLE, ["a"] * 10), ValueError, "convert", "'a'", "encode"),
+    "y of another width": (lambda: LinearRegression().fit(TABLE, TABLE).score_samples(TABLE, TABLE[:, :3]), ValueError, "3 columns", "saw 4", "pass the columns"),
+    "one class": (lambda: LogisticRegression().fit(TABLE, LABELS * 0), ValueError, "2 classes", "1 class (0)", "another class"),
+    "numbers for labels": (lambda: LogisticRegression().fit(TABLE, TABLE[:, 0] / 3), ValueError, "label type", "continuous", "LinearRegression"),
+    "labels in two columns": (lambda: LogisticRegression().fit(TABLE, TABLE[:, :2]), ValueError, "1d array", "(10, 2)", "one label per row"),
+    "a label never seen": (lambda: LogisticRegression().fit(TABLE, LABELS).score_samples(TABLE, LABELS + 1), ValueError, "label 2", "2 that fit saw", "fit again"),
+    "a penalty of infinity": (lambda: LogisticRegression(C=0).fit(TABLE, LABELS), ValueError, "C=0", "above 0", "C=float('inf')"),
+    "sample weights of a regression": (lambda: LinearRegression().fit(TABLE, TABLE, sample_weight=LABELS), TypeError, "sample_weight", "unexpected", "fit"),
+    "regression before fit": (lambda: LogisticRegression().predict(TABLE), ValueError, "not fitted", "LogisticRegression", "fit"),
+}  # fmt: skip
