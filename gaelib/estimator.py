@@ -137,12 +137,12 @@ class Model(BaseEstimator):
                 history.append(value)
                 bar.update()
 
-            joint, batches = self._reading(joint, data)
-            return alternate(joint, batches, self.infer, self.max_iter, self.tol, all_sum, on_step).settled
+            infer, batches = self._reading(joint, data)
+            return alternate(joint, batches, infer, self.max_iter, self.tol, all_sum, on_step).settled
 
     def _reading(self, joint, data):
-        """The joint as a fit reads it, and the batches."""
-        return joint, data
+        """Who answers the max during a fit, and the batches."""
+        return self.infer, data
 
     def _ascend(self, f, params, history):
         """Climb f by L-BFGS until a step raises f by no more than ``tol`` of all since the second."""

@@ -1,5 +1,6 @@
 """Tables and batches as a fit reads them: validated rows on one device."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -109,11 +110,14 @@ def real(X: Any, what: str) -> Any:
 
 
 def view(part: Any) -> Tensor:
-    """An array as a tensor: the same memory where torch can, a copy of what is read-only or reversed."""
+    """An array as a tensor: the same memory, read-only or not; a copy of what is reversed."""
     if torch.is_tensor(part):
         return part
-    part = np.require(part, requirements=["C", "W"])
-    return torch.from_numpy(part.copy() if min(part.strides, default=0) < 0 else part)  # one reversed row counts as C
+    part = np.require(part, requirements=["C"])
+    part = part.copy() if min(part.strides, default=0) < 0 else part  # one reversed row counts as contiguous
+    with warnings.catch_warnings():  # nothing here writes into what it is given
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(part)
 
 
 @contextmanager
@@ -146,6 +150,7 @@ class Rows:
         self.home = torch.device("cpu") if self.kind is None else self.kind.device
         self.device = pick_device(estimator.device, self.kind)
         self.width = first.shape[1]
+        self.memo = {}  # what a model remembers of these rows during a fit
         forms = [(len(part), str(part.dtype)[-2:]) for part in chain([first], tables if reset else ())]
         self.dtype = torch.float64 if any(bits == "64" for _, bits in forms) else torch.float32
         self.n = None if self.streamed and not reset else sum(length for length, _ in forms)

@@ -111,7 +111,7 @@ class Flats(Joint):
 
         All float64.  The means are the same in every batch and process, so sums of what is seen from them add up.
         """
-        K = len(self.means)
+        K, inside = len(self.means), 0.0
         if isinstance(z, tuple) and len(z) == 1:
             r, means = z[0].double(), self.means.double()
             n, middle = total(r), means.mean(0)
@@ -125,6 +125,7 @@ class Flats(Joint):
                 sums["error"] += by_code(k, K, torch.linalg.vecdot(away, away))
         else:
             k, u = z
+            inside = by_code(k, K, torch.linalg.vecdot(u, u))
             wide = {"dtype": torch.float64, "device": x.device}
             sums = {"n": torch.bincount(k, minlength=K).double(), "x": torch.zeros(self.means.shape, **wide)}
             sums |= {"u": torch.zeros(K, u.shape[1], **wide), "xu": torch.zeros(self.bases.shape, **wide)}
@@ -134,12 +135,18 @@ class Flats(Joint):
                 sums["x"][c], sums["u"][c], sums["xu"][c] = total(rows), total(code), products(rows, code)
                 rows.addmm_(code, self.bases[c].T, alpha=-1)
                 sums["error"][c] = total(torch.linalg.vecdot(rows, rows))
-        return sums | self.scored(sums["error"], len(x))
+        return self.scored(sums, x, inside)
 
-    def scored(self, error, n):
-        """The log joint of n rows from their squared errors, and what of it is the same for all parameters, apart."""
-        constant = torch.tensor(n * self.constant, dtype=torch.float64)
-        return {"objective": -error.sum() / (2 * self.variance), "constant": constant}
+    def scored(self, sums, x, inside=0.0):
+        """The sums, the log joint's, and what of it is the same for all parameters, apart.
+
+        An error that is no more than the rounding of means and of codes, whose squares sum to ``inside``, is none.
+        """
+        eps = torch.finfo(self.means.dtype).eps
+        blur = eps**2 * (sums["n"] * self.means.double().square().sum(1) + 16 * inside)
+        error = torch.where(sums["error"] <= blur, 0.0, sums["error"])
+        constant = torch.tensor(len(x) * self.constant, dtype=torch.float64)
+        return sums | {"error": error, "objective": -error.sum() / (2 * self.variance), "constant": constant}
 
     @torch.no_grad()
     def update(self, sums):

@@ -25,7 +25,7 @@ from ..core import Joint
 from ..estimator import Estimator, Iterative
 from ..hyper import checked, count, hyper, number
 from ..solvers.nearest import ENTRIES, project
-from ..solvers.starts import spread_rows
+from ..solvers.starts import sample_rows, spread_rows
 from ..solvers.sums import products, total
 
 STARTS = 3  # corner codes from which the best code of a sample is sought; on the digits two never missed
@@ -258,7 +258,7 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
             )
 
     def _start(self, data, generator):
-        means = spread_rows(data, self.n_clusters, generator)
+        means = spread_rows(sample_rows(data, self.n_clusters, generator), self.n_clusters, generator)
         return KernelMixture(means, self._places(means, generator), self.absorb, self.variance)
 
     def _places(self, means, generator):

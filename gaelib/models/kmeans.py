@@ -20,8 +20,8 @@ from ..hyper import count, hyper
 from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..rows import real, view
-from ..solvers.pruning import Screened, worth_it
-from ..solvers.starts import spread_rows
+from ..solvers.pruning import Known
+from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
 
 
 class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
@@ -62,7 +62,8 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     max_iter : int
         Passes over the data, at most, for each start.
     tol : float
-        Stop when the objective rises by no more than this part of its size; 0 runs until nothing moves.
+        Stop when a pass raises the objective by no more than this part of all that it has risen since the second; 0
+        runs until nothing moves.
     random_state : None, int, RandomState or Generator
         Seeds a local generator.
     device : str
@@ -87,12 +88,13 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     Notes
     -----
     Differs from scikit-learn's: `transform` gives the one-hot code, not distances; `score` is in nats per
-    sample, not minus the inertia; ``tol`` is relative to the objective; a centre left without samples
+    sample, not minus the inertia; ``tol`` is a part of the rise since the second pass; a centre left without samples
     restarts beside the one with the largest error.
 
-    Rows that lie in a computer's memory are screened during `fit` when there are at least 64 centres, 64
-    columns and 2**15 entries in all centres together: the same labels from a few of the distances, for at most
-    55 numbers more a row (`gaelib.screen`).
+    "k-means++" draws from a random sample of max(4096, 32 K) rows.  Rows that lie in a computer's memory are not read
+    again while the centres have moved too little for them to change sides; with more than 128 centres and at least 64
+    columns their shadows are compared first: the same labels from a few of the distances, for 3 to 52 numbers a row
+    (`gaelib.solvers.pruning`).
 
     Ledger E1, E2; Lloyd (1982), Arthur and Vassilvitskii (2007).
 
@@ -132,8 +134,13 @@ class KMeans(ClusterMixin, Codebook, Iterative):
             )
 
     def _start(self, data, generator):
+        sample = sample_rows(data, self.n_clusters, generator) if isinstance(self.init, str) else None
+        return self._points(sample, data, generator)
+
+    def _points(self, sample, data, generator):
+        """Where the centres start: spread over the sample, or given."""
         if isinstance(self.init, str):
-            means = spread_rows(data, self.n_clusters, generator)
+            means = spread_rows(sample, self.n_clusters, generator)
         else:
             means = view(real(self.init, "init")).to(data.device, data.dtype)
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -141,21 +148,22 @@ class KMeans(ClusterMixin, Codebook, Iterative):
 
     def _reading(self, joint, data):
         if data.views is None or joint.bases.shape[2]:
-            return joint, data
-        if not worth_it(joint.means):
-            return joint, data.views
-        if not hasattr(data, "screened"):  # one for all starts
-            data.screened = Screened(joint, data.views)
-        return (data.screened if data.screened.means is joint.means else data.screened.follow(joint)), data.views
+            return self.infer, data
+        if "known" not in data.memo:  # one for all starts
+            data.memo["known"] = Known(joint, data.views)
+        return data.memo["known"], data.views
 
     def _finish(self, data):
-        labels, error = [], torch.zeros((), dtype=torch.float64)
-        joint, batches = self._reading(self.joint_, data)
+        joint, (infer, batches) = self.joint_, self._reading(self.joint_, data)
+        labels, error, used = [], torch.zeros((), dtype=torch.float64), 0
         with torch.no_grad():
             for x in batches:
-                z, _ = self.infer(joint, x)
+                z, _ = infer(joint, x)
+                sums = getattr(infer, "stats", joint.stats)(x, z)
                 labels.append(z if torch.is_tensor(z) else z[0])
-                error += joint.stats(x, z)["error"].sum().to("cpu", torch.float64)
-        self.cluster_centers_ = data.like(self.joint_.means)
+                error += sums["error"].sum().cpu()
+                used += sums["n"].cpu()
+        warn_if_alike(type(self).__name__, data, len(joint.means), used)
+        self.cluster_centers_ = data.like(joint.means)
         self.labels_ = data.like(torch.cat(labels))
         self.inertia_ = float(all_sum({"error": error})["error"])

@@ -20,6 +20,7 @@ from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..solvers.eigen import upright
 from ..solvers.nearest import nearest
+from ..solvers.starts import sample_rows
 from .kmeans import KMeans
 from .lgae import check_components
 
@@ -104,12 +105,13 @@ class LLGAE(KMeans):
         return starts[ahead.index(max(ahead))]
 
     def _warm(self, data, generator):
-        """A start: k-means for a few passes, and directions of the rows that are nearest to each mean."""
-        points, p = super()._start(data, generator), self.n_components
+        """A start: k-means for a few passes over a sample, and directions of the rows that are nearest to each mean."""
+        p, sample = self.n_components, sample_rows(data, self.n_clusters, generator)
+        points = self._points(sample, data, generator)
         bases = torch.randn(self.n_clusters, data.width, p, generator=generator, dtype=torch.float64)
         joint = Flats(points.means, torch.linalg.qr(bases).Q.to(points.means), seed=points.seed)
-        for _ in range(WARM_UP if p else 0):  # no climb: the nearest mean is not the nearest flat
-            joint.update(all_sum(sums(joint, data, by_means)))
+        for _ in range(WARM_UP if p else 0):  # what the means claim is not the flats' best: their objective may fall
+            joint.update(sums(joint, [sample], by_means))
         return joint
 
     def _finish(self, data):

@@ -22,7 +22,7 @@ from ..joints.flats import Flats
 from ..joints.mixture import Mixture
 from ..parallel import all_sum
 from ..solvers.eigen import upright
-from ..solvers.starts import spread_rows
+from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
 from ..solvers.sums import total
 
 
@@ -62,8 +62,9 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
         spread = column_variance(data)
         if spread == 0:
             raise ValueError("all rows are equal (variance 0), so their density is unbounded: pass rows that differ")
-        points = Flats(spread_rows(data, K, generator), variance=spread / 2)  # so that no unit is seen
-        value = alternate(points, data, Exact(), 10, 1e-3, all_sum)[-1]
+        sample = sample_rows(data, K, generator)
+        points = Flats(spread_rows(sample, K, generator), variance=spread / 2)  # so that no unit is seen
+        value = alternate(points, [sample], Exact(), 10, 1e-3)[-1]
         error = (points.constant - value) * spread  # the squared distance to the nearest mean
         axes = torch.linalg.qr(torch.randn(K, D, p, generator=generator, dtype=torch.float64)).Q
         return Mixture(
@@ -83,6 +84,8 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
         self.components_ = data.like(joint.bases.mT.contiguous())
         self.explained_variance_ = data.like(joint._along.to(joint.means))
         self.labels_ = data.map(joint.argmax)
+        used = torch.bincount(torch.as_tensor(self.labels_), minlength=len(joint.means))
+        warn_if_alike(type(self).__name__, data, len(joint.means), used)
 
     @property
     def _n_features_out(self):

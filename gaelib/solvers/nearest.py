@@ -102,7 +102,8 @@ def settle(x, squares, blur, means, bases=None):
     gap : (n,)
         How much less it is than the next one's, blurred: negative where residuals decided.
     """
-    least, k = squares.min(1)
+    k = torch.from_numpy(squares.detach().numpy().argmin(1)) if squares.device.type == "cpu" else squares.argmin(1)
+    least = squares.gather(1, k[:, None])[:, 0]  # NumPy's argmin uses vectors
     limit = least + 2 * blur
     gap = squares.scatter_(1, k[:, None], torch.inf).amin(1).sub_(limit)
     i = (gap <= 0).nonzero()[:, 0]

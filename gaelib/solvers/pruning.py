@@ -1,247 +1,207 @@
-"""Exact screening: the nearest of many flats or points without visiting them all (ledger H7).
+"""The nearest of many points for rows that come again, without visiting them all (ledger E2, H7).
 
-A shadow is never longer than what throws it.  Let G (D, q) have orthonormal columns; then for every flat
-
-    min_u || x - mu_k - W_k u ||  >=  min_u || G^T (x - mu_k - W_k u) ||
-
-and the right side lives in q dimensions.  A flat whose shadow is farther than the best flat found so far
-cannot win, and its full distance is never computed.  For points also the lengths of what the shadow misses,
-x_rest = x - G G^T x, tell them apart (Cauchy and Schwarz; Bottesch, Bühler and Kächele, 2016):
+Two bounds tell what need not be computed.  A row whose two nearest points are d1 < d2 away keeps its point as long as
+the points together have moved less than d2 - d1 (Hamerly, 2010): its slack.  And a shadow is never longer than what
+throws it: with orthonormal columns G and the lengths of what the shadow misses, x_rest = x - G G^T x,
 
     || x - mu ||^2  >=  || G^T x - G^T mu ||^2 + ( ||x_rest|| - ||mu_rest|| )^2
+
+(Cauchy and Schwarz; Bottesch, Bühler and Kächele, 2016).  The right side lives in few dimensions; only points whose
+bound leaves a doubt are compared in full.
 """
 
 import warnings
-from itertools import repeat
 
 import numpy as np
 import torch
 
-from ..joints.flats import Flats
-from .nearest import project
-from .sums import by_code
+from .nearest import rounding, settle
+from .sums import by_code, total
 
-AXES = 48  # columns of G for points, at most
-ROWS = 2048  # screened at a time: their bounds stay in the CPU's cache
-
-
-class Screen:
-    """`flats.nearest` by full distances only where a lower bound leaves a doubt.
-
-    What depends on the flats alone is computed once.
-
-    Parameters
-    ----------
-    means, bases : tensors (K, D), (K, D, p)
-    axes : tensor (D, q)
-        Orthonormal columns, q > p: the leading principal axes of the data screen well.
-
-    Attributes
-    ----------
-    asked : int
-        Full distances computed so far; without screening it would be n K.
-
-    Examples
-    --------
-    >>> means, bases = torch.tensor([[0.0, 0.0, 0.0], [0.0, 9.0, 9.0]]), torch.eye(3)[:, :1].expand(2, 3, 1)
-    >>> screen = Screen(means, bases, torch.eye(3)[:, :2])
-    >>> screen.nearest(torch.tensor([[5.0, 1.0, 0.0]]))
-    (tensor([0]), tensor([[5.]]))
-    >>> screen.asked
-    1
-    """
-
-    def __init__(self, means, bases, axes):
-        self.axes, self.asked, self.middle = axes, 0, means.mean(0)
-        self.shadows = means @ axes, torch.linalg.qr(axes.T @ bases).Q
-        away = means - self.middle
-        self.plates = torch.cat([bases, away[:, :, None]], 2)  # (K, D, p + 1): one product for both parts
-        self.offset, self.norms = (away[:, None] @ bases)[:, 0], away.square().sum(1)
-
-    def bound(self, shadows):
-        """A lower bound on the squared distance of every row to every flat: (n, q) -> (n, K)."""
-        return project(shadows, *self.shadows)[0]
-
-    def nearest(self, x, shadows=None):
-        """The nearest flat of every row, and where on it: (n, D) -> k (n,) int64, u (n, p).
-
-        ``shadows``, x @ axes, do not depend on the flats: computed once, they serve every pass of a fit.
-        """
-        bound = self.bound(x @ self.axes if shadows is None else shadows)
-        x = x - self.middle
-        k, norms = bound.argmin(1), x.square().sum(1)
-        best, u = torch.full_like(norms, torch.inf), x.new_zeros(len(x), self.offset.shape[1])
-
-        def ask(all_rows, flats):  # sorted by flat
-            counts = torch.bincount(flats, minlength=bound.shape[1]).tolist()
-            for j, rows in enumerate(all_rows.split(counts)):
-                products = x[rows] @ self.plates[j]
-                inside = products[:, :-1] - self.offset[j]
-                squares = norms[rows] - 2 * products[:, -1] + self.norms[j] - inside.square().sum(1)
-                won = squares < best[rows]
-                best[rows[won]], k[rows[won]], u[rows[won]] = squares[won], j, inside[won]
-                self.asked += len(rows)
-
-        promising, first = k.sort(stable=True)
-        ask(first, promising)
-        slack = 8 * torch.finfo(x.dtype).eps * norms  # rounding alone rules nobody out
-        doubt = bound <= (best + slack)[:, None]  # a farther shadow cannot win
-        doubt[torch.arange(len(x)), k] = False
-        flats, rows = doubt.T.nonzero(as_tuple=True)
-        ask(rows, flats)
-        return k, u
+AXES = 48  # columns of G, at most
+PART = 2**19  # entries of a part of the rows, or of its table: they stay in the cache of one core
+SCREENED = 2048  # rows screened at a time, for the same reason
+TIGHT = 64  # a squared error so many times smaller than what it is a difference of is read from the rows instead
 
 
 def worth_it(means):
-    """Whether screening points (K, D) is faster than the full table: for many points with many columns."""
-    return min(means.shape) >= 64 and means.numel() >= 2**15
+    """Whether bounds from shadows are faster than the full table: for many points (K, D) with many columns."""
+    return len(means) > 128 and means.shape[1] >= 64
 
 
 class _Batch:
-    """What is remembered of a batch: each row's size and code, and from its last visit its point and square."""
+    """What is remembered of a batch: of each row its square, shadow, point and slack; and the sums of the points' rows."""
 
-    def __init__(self, x, sizes, codes):
+    def __init__(self, x, sizes, codes, joint=None):
         self.x, self.sizes, self.codes = x, sizes, codes
-        self.forget()
+        self.k, self.slack = torch.zeros(len(x), dtype=torch.int64), torch.full_like(sizes, -torch.inf)
+        self.joint, self.seen = joint, None
+        self.sums = None if joint is None else torch.zeros_like(joint.means, dtype=torch.float64)
 
-    def forget(self):
-        self.k = self.squares = self.counted = self.sums = None
 
+class Known:
+    """`Exact` for the points of `Flats` (p = 0), faster on batches that come again; for the CPU.
 
-class Screened(Flats):
-    """The points of a `Flats` (p = 0), faster on batches that come again; for the CPU.
-
-    It is the same joint: ``update`` moves the means of both.  Known batches are screened for the nearest points,
-    and their sums take in and give back only the rows that changed sides.
+    An answer to the max with ``stats`` of its own: they take in and give back only the rows that changed sides.
 
     Parameters
     ----------
     joint : Flats
         Its means as they are now give the axes G; they may move afterwards.
-    batches : iterable of tensors (n_b, D)
-        The very tensors that will be asked about.  Kept of each row are its shadow, the length of what that misses,
-        its size, its point and its square, ``AXES + 5`` numbers at most; of each batch, the sums of its rows.
+    batches : list of tensors (n_b, D)
+        The very tensors that will be asked about.  Kept of each row are its square, point and slack, and, with many
+        points, its shadow of ``AXES + 1`` numbers.
 
     Examples
     --------
+    >>> from gaelib.joints.flats import Flats
     >>> x = torch.randn(500, 200, generator=torch.Generator().manual_seed(0))
     >>> joint = Flats(x[:150])
-    >>> bool((Screened(joint, [x]).argmax(x) == joint.argmax(x)).all())
+    >>> bool((Known(joint, [x])(joint, x)[0] == joint.argmax(x)).all())
     True
     """
 
     def __init__(self, joint, batches):
-        super().__init__(joint.means, variance=joint.variance)
-        self.middle = joint.means.mean(0)
-        self.axes = self._leading(batches, min(AXES, len(joint.means) // 4))
-        self.rounding = 4 * len(self.middle) * torch.finfo(self.middle.dtype).eps  # of a product, relative; never less
-        self.kept = {id(x): _Batch(x, *self._shorten(x)) for x in batches}
-        # Rows are moved to the middle before a product only if they are so far away that it would cost digits.
-        away, spread = self.middle.square().sum(), sum(b.sizes.mean() for b in self.kept.values()) / len(self.kept)
-        self.far = not bool(away <= 16 * spread)
-        self.away = torch.zeros_like(away) if self.far else away
-        self.follow(joint)
-
-    def _leading(self, batches, q):
-        """About the leading principal axes of the rows (D, q): three steps of subspace iteration on some of them."""
+        means = joint.means
         step = max(1, sum(map(len, batches)) // 2048)
-        rows = torch.cat([x[::step] for x in batches]) - self.middle
+        rows = torch.cat([x[::step] for x in batches])
+        self.middle = total(rows).div_(len(rows)).to(rows)
+        spread = (rows - self.middle).square().sum(1).mean()
+        # Rows are moved to the middle before a product only if they are so far away that it would cost digits.
+        self.far = not bool(self.middle.square().sum() <= 16 * spread)
+        if not self.far:
+            self.middle.zero_()
+        self.axes = self._leading(rows - self.middle, min(AXES, len(means) // 4)) if worth_it(means) else None
+        self.rounding = rounding(means)
+        self.rows = max(1, torch.get_num_threads() * PART // max(means.shape))
+        self.joint, self.seen, self.kept = joint, None, {}
+        for x in batches:
+            sizes, codes = zip(*map(self._shorten, x.split(SCREENED)))
+            codes = None if self.axes is None else torch.cat(codes)
+            codes = codes if codes is not None and codes.isfinite().all() else None  # squares may overflow
+            self.kept[id(x)] = _Batch(x, torch.cat(sizes), codes)
+
+    @staticmethod
+    def _leading(rows, q):
+        """About the leading principal axes of the rows (D, q): three steps of subspace iteration."""
         axes = rows[:q].T
         for _ in range(3):
             axes = torch.linalg.qr(rows.T @ (rows @ axes)).Q
         return axes.contiguous()
 
-    def follow(self, joint):
-        """Share the means of this joint from now on."""
-        self.means, self.seed, self.seen = joint.means, joint.seed, None
-        for batch in self.kept.values():
-            batch.forget()
-        return self
-
     def _shorten(self, x):
         """Squares (n,) of rows seen from the middle; and shadows with the length of what they miss (n, q + 1)."""
-        sizes, codes = [], []
-        for part in x.split(ROWS):
-            part = part - self.middle
-            inside, size = part @ self.axes, torch.linalg.vector_norm(part, dim=1).square()
-            rest = (size - inside.square().sum(1)).clamp_(min=0) + self.rounding * size  # rounded up: still a bound
-            codes.append(torch.cat([inside, rest.sqrt_()[:, None]], 1))
-            sizes.append(size)
-        return torch.cat(sizes), torch.cat(codes)
+        x = x - self.middle if self.far else x
+        sizes = torch.linalg.vecdot(x, x)
+        if self.axes is None:
+            return sizes, None
+        inside = x @ self.axes
+        rest = (sizes - inside.square().sum(1)).clamp_(min=0) + self.rounding * sizes  # rounded up: still a bound
+        return sizes, torch.cat([inside, rest.sqrt_()[:, None]], 1)
 
-    def _look(self):
-        """What depends on the means alone, once per pass."""
-        if self.seen is not None and torch.equal(self.seen, self.means):
-            return
-        self.point_sizes, codes = self._shorten(self.means)
-        self.seen, self.points = self.means.clone(), (self.means - self.middle).T
-        self.point_codes = codes.T * -2
-        # |x - mu|^2 without what is the same for all mu, of x seen from the middle or from the origin
-        self.constants = self.point_sizes if self.far else self.point_sizes + 2 * self.middle @ self.points
-
-    def argmax(self, x):
-        """The nearest point of each row, k (n,), the first of equals."""
-        batch = self.kept.get(id(x))
+    def __call__(self, joint, x):
+        """The nearest point of each row, k (n,), the first of equals; and a bonus of 0."""
+        batch, self.joint = self.kept.get(id(x)), joint
         if batch is None:
-            return super().argmax(x)
-        self._look()
-        found, guesses = [], repeat(None) if batch.k is None else batch.k.split(ROWS)
-        with warnings.catch_warnings():  # torch calls its CSR tensors a beta; these live for one call
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-            for part in zip(*(rows.split(ROWS) for rows in (x, batch.codes, batch.sizes)), guesses):
-                found.append(self._screen(*part))
-                if found[-1] is None:  # too little is ruled out here
-                    del self.kept[id(x)]
-                    return super().argmax(x)
-        batch.k, batch.squares = (torch.cat(parts) for parts in zip(*found))
-        batch.squares += batch.sizes
-        return batch.k
+            return joint.argmax(x), x.new_zeros(len(x))
+        first = batch.joint is not joint  # a start of its own
+        if first:
+            self.kept[id(x)] = batch = _Batch(x, batch.sizes, batch.codes, joint)
+        else:
+            self._slacken(batch)
+        batch.seen = joint.means.clone()
+        self._look(joint)
+        rows = SCREENED if batch.codes is not None else self.rows
+        for i in (batch.slack <= 0).nonzero()[:, 0].split(rows):
+            self._ask(batch, i, first)
+        return batch.k, x.new_zeros(len(x))
 
-    def _screen(self, x, codes, sizes, guess):
-        """The nearest point of each row and its square, both (n,), or None if more than an eighth of all pairs pass."""
-        x, n, K = x - self.middle if self.far else x, len(x), len(self.means)
-        bounds = torch.addmm(self.point_sizes, codes, self.point_codes)  # all squares here leave out the row's own
+    def _slacken(self, batch):
+        """Take from each row's slack what its point has moved, and the farthest of the others."""
+        moved = torch.linalg.vector_norm(self.joint.means - batch.seen, dim=1)
+        most, second = moved.topk(min(2, len(moved))).values[[0, -1]]
+        moved += torch.where(moved == most, second, most)
+        eps = torch.finfo(moved.dtype).eps
+        batch.slack.sub_(moved.mul_(1 + self.rounding).index_select(0, batch.k)).mul_(1 - 2 * eps)
+
+    def _look(self, joint):
+        """What depends on the means alone, once per pass."""
+        if self.seen is not None and torch.equal(self.seen, joint.means):
+            return
+        self.seen, points = joint.means.clone(), joint.means - self.middle if self.far else joint.means
+        self.sizes, codes = self._shorten(joint.means)
+        self.largest, self.points = self.sizes.max(), points.T
+        more = -len(points) % 16  # products of a multiple of 16 columns are faster
+        self.weights = torch.cat([-2 * points, points.new_zeros(more, points.shape[1])])
+        self.bias = torch.cat([self.sizes, self.sizes.new_full((more,), torch.inf)])
+        self.codes = None if codes is None else codes.T * -2
+
+    def _ask(self, batch, i, first):
+        """Compare these rows with the points: their nearest, their slack, and the sums of those that changed sides."""
+        whole = len(i) == len(batch.x)
+        x, was, size = (
+            (batch.x, batch.k, batch.sizes)
+            if whole
+            else (part.index_select(0, i) for part in (batch.x, batch.k, batch.sizes))
+        )
+        away, blur = x - self.middle if self.far else x, self.rounding * (size + self.largest)
+        squares = None
+        if batch.codes is not None:
+            squares = self._screen(away, batch.codes.index_select(0, i), blur, None if first else was)
+            if squares is None:  # too little is ruled out here
+                batch.codes = None
+        if squares is None:
+            squares = torch.nn.functional.linear(away, self.weights, self.bias)
+        k, least, gap = settle(x, squares, blur, self.joint.means)
+        least += size
+        lower = (gap + least).add_(blur).clamp_(min=0).sqrt_()
+        batch.slack.index_copy_(0, i, lower.sub_(least.add_(blur).clamp_(min=0).sqrt_()))
+        changed = torch.arange(len(i)) if first else (k != was).nonzero()[:, 0]
+        if len(changed):
+            rows, K = away.index_select(0, changed), len(batch.sums)
+            batch.sums += by_code(k.index_select(0, changed), K, rows)
+            if not first:
+                batch.sums -= by_code(was.index_select(0, changed), K, rows)
+            batch.k.index_copy_(0, i, k)
+
+    def _screen(self, x, codes, blur, guess):
+        """Squares (n, K) without the rows' own, exact where they matter and bounds elsewhere; None if most matter."""
+        n, K = len(x), len(self.sizes)
+        bounds = torch.addmm(self.sizes, codes, self.codes)
         if guess is None:
             guess = torch.from_numpy(bounds.numpy().argmin(1))  # NumPy's argmin and nonzero use vectors
         best = self._squares(x, torch.arange(n + 1), guess)
-        limits = best + self.rounding * (sizes + (self.point_sizes.max() + self.away))
         bounds.scatter_(1, guess[:, None], torch.inf)
-        passed = torch.from_numpy(np.flatnonzero((bounds <= limits[:, None]).numpy()))
-        if len(passed) > n * K // 8 or not limits.sum().isfinite():
+        passed = torch.from_numpy(np.flatnonzero((bounds <= (best + 2 * blur)[:, None]).numpy()))
+        if len(passed) > n * K // 8 or not bool(best.sum().isfinite()):
             return None
         rows = passed // K
-        columns = passed - rows * K
-        squares = self._squares(x, torch.searchsorted(rows, torch.arange(n + 1)), columns)
-        better = (squares <= best[rows]).nonzero()[:, 0]
-        rows, columns, squares = rows[better], columns[better], squares[better]
-        least = best.scatter_reduce(0, rows, squares, "amin")
-        hits = squares == least[rows]
-        first = torch.where(best == least, guess, K)  # of equals the first, as in the full table
-        return first.scatter_reduce_(0, rows[hits], columns[hits], "amin"), least
+        bounds.view(-1)[passed] = self._squares(x, torch.searchsorted(rows, torch.arange(n + 1)), passed - rows * K)
+        return bounds.scatter_(1, guess[:, None], best[:, None])
 
     def _squares(self, x, starts, columns):
         """For chosen pairs only: row i with ``columns[starts[i]:starts[i + 1]]``."""
-        pairs = torch.sparse_csr_tensor(
-            starts, columns, self.constants[columns], (len(x), len(self.means)), check_invariants=False
-        )
-        return torch.sparse.sampled_addmm(pairs, x, self.points, alpha=-2).values()
+        with warnings.catch_warnings():  # torch calls its CSR tensors a beta; these live for one call
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            pairs = torch.sparse_csr_tensor(
+                starts, columns, self.sizes[columns], (len(x), len(self.sizes)), check_invariants=False
+            )
+            return torch.sparse.sampled_addmm(pairs, x, self.points, alpha=-2).values()
 
     def stats(self, x, z):
-        """As of `Flats`; of a known batch, at the codes just found, without reading the rows that stayed."""
-        batch = self.kept.get(id(x))
-        if batch is None or z is not batch.k or not torch.equal(self.seen, self.means):
-            return super().stats(x, z)
-        K = len(self.means)
-        if batch.counted is None:
-            batch.sums = sum(by_code(k, K, rows - self.middle) for k, rows in zip(z.split(ROWS), x.split(ROWS)))
-        else:
-            for i in (z != batch.counted).nonzero()[:, 0].split(ROWS):
-                rows = x[i] - self.middle
-                batch.sums += by_code(z[i], K, rows) - by_code(batch.counted[i], K, rows)
-        batch.counted = z
-        blurred = (64 * batch.squares < batch.sizes + self.away).nonzero()[:, 0]  # a difference of large numbers
-        for i in blurred.split(ROWS):
-            batch.squares[i] = torch.linalg.vector_norm(x[i] - self.means[z[i]], dim=1).square()
-        n, error = torch.bincount(z, minlength=K).double(), torch.bincount(z, batch.squares.double(), K)
-        sums = {"n": n, "x": batch.sums - n[:, None] * (self.means - self.middle).double(), "error": error}
-        return sums | self.scored(error, len(x))
+        """As of the joint; of a known batch, at the codes just found, without reading the rows that stayed."""
+        batch, joint, K = self.kept.get(id(x)), self.joint, len(self.joint.means)
+        if batch is None or z is not batch.k or not torch.equal(batch.seen, joint.means):
+            return joint.stats(x, z)
+        n, points = torch.bincount(z, minlength=K).double(), (joint.means - self.middle).double()
+        sizes = torch.bincount(z, batch.sizes.double(), K)
+        error = sizes + n * points.square().sum(1) - 2 * (points * batch.sums).sum(1)
+        blurred = TIGHT * error < sizes + n * points.square().sum(1)
+        if blurred.any():
+            error[blurred] = 0
+            for i in blurred[z].nonzero()[:, 0].split(self.rows):
+                rows, k = x.index_select(0, i), z.index_select(0, i)
+                away = joint.residual(rows, k)
+                error += by_code(k, K, torch.linalg.vecdot(away, away))
+        sums = {"n": n, "x": batch.sums - n[:, None] * points, "error": error}
+        return joint.scored(sums, x)

@@ -1,24 +1,28 @@
-"""Where a fit starts: rows of the data, far from each other."""
+"""Where a fit starts: rows of the data, far from each other, drawn from a sample."""
 
 import math
+import warnings
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from ..parallel import all_sum, rank_and_size
-from .nearest import project
+from .eigen import gathered
+
+SAMPLE, EACH = 2**12, 32  # rows from which a start is drawn: at least so many, and so many for every point
 
 
-def spread_rows(data, count, generator):
-    """k-means++: rows of the data, each drawn in proportion to its squared distance to those before it.
+def sample_rows(data, points, generator):
+    """A random row of each of max(4096, 32 ``points``) equal shares of all rows; all rows, if they are fewer.
 
-    Every draw proposes ``2 + log(count)`` rows and keeps the one that leaves the least total distance (Arthur
-    and Vassilvitskii's greedy variant).  Rows are drawn by their global number, so that one process, many
-    batches and many processes start alike.
+    Shares go by global number, so one process, many batches and many processes draw alike; the data are read once, and
+    every process gets the whole sample.
 
     Parameters
     ----------
-    data : re-iterable of tensors (n_b, D), with ``take(index) -> (len(index), D)``
-    count : int
+    data : with ``len`` and ``take(index) -> (len(index), D)``
+    points : int
+        How many are to be chosen from the sample.
     generator : torch.Generator
         On the CPU; the same seed in every process.
 
@@ -26,37 +30,57 @@ def spread_rows(data, count, generator):
     -------
     tensor (count, D), in the data's dtype and on its device
     """
-    trials = 2 + int(math.log(count))
-    closest = torch.cat([torch.ones(len(x), dtype=torch.float64) for x in data])
-    chosen = draw_rows(data, closest, 1, generator)
-    closest = _closer(data, chosen, closest * math.inf)[:, 0]
-    while len(chosen) < count:
-        proposed = draw_rows(data, closest, trials, generator)
-        closer = _closer(data, proposed, closest)
-        best = int(all_sum({"left": closer.sum(0)})["left"].argmin())
-        chosen, closest = torch.cat([chosen, proposed[best : best + 1]]), closer[:, best]
-    return chosen
-
-
-def _closer(data, rows, closest):
-    """(n, len(rows)): the distance to the closest chosen row, if each of ``rows`` were chosen too."""
-    squares = torch.cat([project(x, rows)[0].to("cpu", torch.float64) for x in data])
-    return torch.minimum(squares, closest[:, None])
-
-
-def draw_rows(data, weights, count, generator):
-    """``count`` rows drawn in proportion to ``weights`` (this process's (n,), float64), over all processes."""
     rank, size = rank_and_size()
-    shares = torch.zeros(size, dtype=torch.float64)
-    shares[rank] = weights.sum()
-    shares = all_sum({"shares": shares})["shares"]
-    if shares.sum() == 0:  # fewer distinct rows than asked for: any row is as good as another
-        return draw_rows(data, torch.ones_like(weights), count, generator)
-    places = torch.rand(count, generator=generator, dtype=torch.float64) * shares.sum()
-    places = places - shares[:rank].sum()
-    here = (places >= 0) & (places < shares[rank])
-    index = torch.searchsorted(weights.cumsum(0), places[here], right=True).clamp(max=max(len(weights) - 1, 0))
-    taken = data.take(index)
-    rows = torch.zeros(count, taken.shape[1], dtype=torch.float64)
-    rows[here] = taken.to("cpu", torch.float64)
-    return all_sum({"rows": rows})["rows"].to(taken)
+    lengths = torch.zeros(size, dtype=torch.float64)
+    lengths[rank] = len(data)
+    lengths = all_sum({"lengths": lengths})["lengths"]
+    n, before = int(lengths.sum()), int(lengths[:rank].sum())
+    index, count = torch.arange(n), max(SAMPLE, EACH * points)
+    if n > count:
+        places = torch.arange(count) + torch.rand(count, generator=generator, dtype=torch.float64)
+        index = (places * (n / count)).long().clamp_(max=n - 1)
+    taken = data.take(index[(index >= before) & (index < before + len(data))] - before)
+    return taken if size == 1 else gathered(taken.to("cpu", torch.float64)).to(taken)
+
+
+def spread_rows(x, count, generator):
+    """k-means++: rows of x, each drawn in proportion to its squared distance to those before it: (n, D) -> (count, D).
+
+    Every draw proposes ``2 + log(count)`` rows and keeps the one that leaves the least total distance (Arthur
+    and Vassilvitskii's greedy variant).
+    """
+    away = x - x.mean(0)
+    sizes, trials = torch.linalg.vecdot(away, away), 2 + int(math.log(count))
+
+    def squares(rows):  # (rows, n): rows outermost, so that each is read in one go
+        product = away.index_select(0, rows) @ away.T
+        return product.mul_(-2).add_(sizes).add_(sizes[rows, None]).clamp_(min=0)
+
+    chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
+    closest = squares(chosen)[0]
+    while len(chosen) < count:
+        weights = closest.cumsum(0, dtype=torch.float64)
+        places = torch.rand(trials, generator=generator, dtype=torch.float64).to(x.device) * weights[-1]
+        proposed = torch.searchsorted(weights, places, right=True).clamp_(max=len(x) - 1)
+        closer = torch.minimum(squares(proposed), closest)
+        best = closer.sum(1, dtype=torch.float64).argmin()
+        chosen, closest = torch.cat([chosen, proposed[best, None]]), closer[best]
+    return x.index_select(0, chosen)
+
+
+def warn_if_alike(name, data, count, used):
+    """Say so when the data have fewer distinct rows than ``count`` clusters; ``used`` (count,) rows each got here."""
+    used = all_sum({"used": used.to("cpu", torch.float64)})["used"]
+    if (used > 0).all():
+        return
+    distinct = torch.empty(0, data.width, dtype=torch.float64)
+    for x in data:
+        distinct = torch.cat([distinct, x.to("cpu", torch.float64).unique(dim=0)]).unique(dim=0)[:count]
+    distinct = len(gathered(distinct).unique(dim=0))
+    if distinct < count:
+        warnings.warn(
+            f"{name} got {distinct} distinct row{'s' * (distinct != 1)} for n_clusters={count}, so some clusters are "
+            "copies or empty: pass fewer clusters",
+            ConvergenceWarning,
+            stacklevel=5,
+        )

@@ -120,8 +120,9 @@ def test_axes_are_ordered_and_upright(digits):
 
 
 def test_more_starts_are_no_worse(digits):
-    one, four = (LLGAE(8, 3, n_init=n, random_state=3).fit(digits) for n in (1, 4))
-    assert four.history_[-1] >= one.history_[-1]
+    ends = [[LLGAE(8, 3, n_init=n, random_state=s).fit(digits).history_[-1] for n in (1, 4)] for s in range(5)]
+    one, four = np.median(ends, 0)
+    assert four >= one
 
 
 def options():
@@ -189,7 +190,8 @@ def test_an_outlier_or_a_constant_pixel_or_equal_rows_do_no_harm():
     X, _ = two_segments()
     X = np.hstack([X, np.full((len(X), 1), 7.0)])
     assert LLGAE(2, 1, random_state=0, tol=0).fit(X).inertia_ < 1e-12
-    assert LLGAE(3, 2, random_state=0).fit(np.ones((9, 4))).inertia_ == 0
+    with pytest.warns(ConvergenceWarning, match="1 distinct row for"):
+        assert LLGAE(3, 2, random_state=0).fit(np.ones((9, 4))).inertia_ == 0
     far = np.vstack([X, 1e6 * np.ones((1, 4))])
     fit = LLGAE(3, 1, random_state=0, tol=0, n_init=3).fit(far)
     assert fit.inertia_ < 1e-6 and rising(fit.history_)
@@ -198,7 +200,8 @@ def test_an_outlier_or_a_constant_pixel_or_equal_rows_do_no_harm():
 def test_more_components_than_distinct_rows_and_than_a_component_s_rows():
     X = np.repeat(np.eye(3), 4, 0)
     for K, p in ((6, 1), (3, 3), (5, 2)):
-        fit = LLGAE(K, p, random_state=0, tol=0).fit(X)
+        with pytest.warns(ConvergenceWarning, match="3 distinct rows for") if K > 3 else warnings.catch_warnings():
+            fit = LLGAE(K, p, random_state=0, tol=0).fit(X)
         assert fit.inertia_ < 1e-20 and np.isfinite(fit.components_).all()
 
 
