@@ -148,14 +148,14 @@ def test_sums_are_those_of_all_rows(dtype, relative, shift, full):
     joint = Flats(means)
     known = Known(joint, [x])
     assert known.far == bool(shift)
-    moved = torch.zeros(len(x), dtype=torch.int64)
+    moved, before = torch.zeros(len(x), dtype=torch.int64), known(joint, x)[0].clone()
     for turn in range(6):
         code = known(joint, x)[0]
         k = code.clone()
         assert_same(known.stats(x, code), joint.stats(x, k), relative)
         step(joint, 1.2, turn)
         assert_same(known.stats(x, k), joint.stats(x, k), relative)  # found for other means: read anew
-        moved, before = moved + (k != before if turn else 0), k
+        moved, before = moved + (k != before), k
     assert 0.05 < moved.double().mean() < 5 and not full
 
 
