@@ -1,5 +1,6 @@
 """The scikit-learn face of a joint: validation, batches, seeds, devices and interruptions, in one place."""
 
+import math
 import numbers
 import warnings
 from dataclasses import KW_ONLY
@@ -112,6 +113,8 @@ class Model(BaseEstimator):
             for _ in range(self._starts()):
                 joint, history = self._start(data, generator), []
                 settled = self._learn(joint, data, history)
+                if not math.isfinite(history[-1]):
+                    raise FloatingPointError(f"the objective is {history[-1]}: bring the data to moderate units")
                 found = [max([*found, (joint, history, settled)], key=reached)]
             self._keep(data, *found[0][:2])
         except KeyboardInterrupt as interrupt:

@@ -31,6 +31,7 @@ REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always 
     ("feature names", "pass the columns that fit saw, in their order"),
     ("Expected 2D array", "pass one row per sample and one column per feature"),
     ("inhomogeneous", "give every row as many columns"),
+    ("with a sequence", "give every entry one number, and collect what is lazy"),
     ("dim", "flatten each sample to one row"),
     ("omplex", "pass real numbers, for example the real and imaginary parts as columns"),
     ("parse", "load the data as real arrays first"),
@@ -80,6 +81,8 @@ def honest(X: Any, what: str) -> Any:
             raise TypeError(
                 f"Sparse data was passed for {what} ({X.layout}), but dense data is required: use .to_dense()"
             )
+        if X.is_meta:
+            raise ValueError(f"{what} lies on the device 'meta' and holds no numbers: pass a tensor that does")
         if X.is_complex():
             raise ValueError(f"Complex data not supported for {what}, got {X.dtype}")
         return X.detach() if X.is_floating_point() else X.detach().double()
@@ -159,8 +162,9 @@ class Rows:
         """The batches that hold rows, each one checked."""
         for part in self.X:
             if isinstance(part, (list, tuple)) and any(hasattr(each, "shape") for each in part):
+                kind = type(part).__name__
                 raise TypeError(
-                    f"a batch is a {type(part).__name__} of {len(part)} arrays (a TensorDataset's?): yield its rows alone"
+                    f"a batch is a {kind} of {len(part)} arrays, as of a TensorDataset: yield its rows alone"
                 )
             if len(part):
                 yield self._table(part, reset)

@@ -160,6 +160,8 @@ class Labelled(Observed):
     def _table(self, y):
         if getattr(getattr(y, "dtype", None), "kind", "f") == "c":
             raise ValueError(f"Complex data not supported for y, got {y.dtype}")
+        if isinstance(y, (list, tuple)) and len({isinstance(label, str) for label in y}) == 2:
+            y = np.array(y, dtype=object)  # else NumPy makes words of the numbers
         y = column_or_1d(honest(y, "y") if np.ma.isMaskedArray(y) else y, warn=True)
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             return y  # `_read` refuses what is not finite, by its place

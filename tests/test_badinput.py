@@ -4,9 +4,24 @@ import numpy as np
 import pytest
 import registry
 import torch
-from gaelib import KMeans, LinearRegression, LogisticRegression, core, data, plot
+from gaelib import (
+    GGAE,
+    LGAE,
+    LLGAE,
+    MPPCA,
+    PPCA,
+    KMeans,
+    LinearRegression,
+    LogisticRegression,
+    Memory,
+    core,
+    data,
+    plot,
+)
 from gaelib.joints.flats import Flats
-from registry import HOLE, LABELS, X
+from gaelib.pictures.operators import Linear, Mask
+from registry import ENDLESS, HOLE, LABELS, X
+from sklearn.exceptions import NotFittedError
 
 
 def km(**options):
@@ -45,6 +60,45 @@ CASES = {  # what is done, the error, what its message must say (numbers and cau
 } | registry.gather("BAD", named=True)  # fmt: skip
 
 
+DAYS = np.arange("2024-01-01", "2024-01-11", dtype="datetime64[D]")
+MIXED = np.array(["a", None] * 5, dtype=object)
+NO_NUMBERS = {  # each a table (10, 4) that NumPy, torch or scikit-learn would read as other numbers, or choke on
+    "dates": (lambda: np.repeat(DAYS[:, None], 4, 1), "no number.*pass numbers"),
+    "dates as objects": (lambda: np.repeat(DAYS[:, None], 4, 1).astype(object), "no number|float"),
+    "dates in an array of objects": (lambda: np.array([[day] * 4 for day in DAYS], dtype=object), "no number"),
+    "spans of time": (lambda: X.astype("m8[s]"), "no number"),
+    "a frame of dates": (lambda: frame("pandas", {"a": DAYS, "b": DAYS, "c": DAYS, "d": DAYS}), "no number"),
+    "a polars frame of dates": (lambda: frame("polars", {name: DAYS for name in "abcd"}), "no number"),
+    "records": (lambda: np.zeros((10, 4), dtype=[("a", "f8")]), "no number"),
+    "complex numbers": (lambda: X + 1j, "omplex"),
+    "complex objects": (lambda: (X + 1j).astype(object), "complex"),
+    "a complex tensor": (lambda: torch.tensor(X + 1j), "omplex"),
+    "a sparse tensor": (lambda: torch.tensor(X).to_sparse(), "parse.*to_dense"),
+    "a sparse tensor by rows": (lambda: torch.tensor(X).to_sparse_csr(), "parse.*to_dense"),
+    "a tensor without numbers": (lambda: torch.empty(10, 4, device="meta"), "meta.*pass a tensor"),
+    "numbers too large": (lambda: [[10**400] * 4] * 10, "too large.*pass numbers"),
+    "rows of several lengths": (lambda: [[1.0], [2.0, 3.0]] * 5, "inhomogeneous.*as many columns"),
+    "a masked entry": (lambda: np.ma.masked_equal(X, 13), "NaN|non-finite"),
+    "an endless entry": (lambda: ENDLESS, "infinity|non-finite"),
+    "a missing entry of a frame": (
+        lambda: frame("polars", {name: [None, *range(9)] for name in "abcd"}),
+        "NaN|non-finite",
+    ),
+}
+
+
+def frame(library, columns):
+    return pytest.importorskip(library).DataFrame(columns)
+
+
+class iter_again:
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __iter__(self):
+        return iter(self.parts)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_refused(case):
     act, error, *says = CASES[case]
@@ -74,3 +128,182 @@ def test_a_refusal_leaves_the_estimator_as_it_was():
     with pytest.raises(ValueError, match="row 3, column 1"):
         model.fit(HOLE)
     assert np.array_equal(before, model.cluster_centers_)
+
+
+TAKERS = {  # every way in for numbers
+    "fit": lambda bad: km().fit(bad),
+    "a batch": lambda bad: km().fit([X, bad]),
+    "predict": lambda bad: fitted().predict(bad),
+    "predict of batches": lambda bad: fitted().predict([X, bad]),
+    "inverse_transform": lambda bad: Memory().fit(np.eye(4)).inverse_transform(bad),
+    "init": lambda bad: KMeans(10, init=bad).fit(np.vstack([X, X])),
+    "y": lambda bad: LinearRegression().fit(X, bad),
+    "a mask": Mask,
+    "a matrix": lambda bad: Linear(bad, (2, 2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:X has feature names")
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_what_is_no_table_of_numbers_is_refused_everywhere(kind, taker):
+    make, says = NO_NUMBERS[kind]
+    if isinstance(bad := make(), list) and taker == "y" and "several" in kind:
+        says = "inhomogeneous"
+    with pytest.raises((ValueError, TypeError), match=f"(?s){says}"):
+        TAKERS[taker](bad)
+
+
+GOOD = {  # the same numbers in other clothes: (10, 4)
+    "reversed": lambda x: x[::-1, ::-1][::-1, ::-1],
+    "reversed rows": lambda x: np.ascontiguousarray(x[::-1])[::-1],
+    "Fortran order": np.asfortranarray,
+    "read-only": lambda x: np.lib.stride_tricks.as_strided(x, writeable=False),
+    "every second column": lambda x: np.repeat(x, 2, 1)[:, ::2],
+    "objects": lambda x: x.astype(object),
+    "nested lists": lambda x: x.tolist(),
+    "big-endian": lambda x: x.astype(">f8"),
+    "unsigned bytes": lambda x: x.astype(np.uint8),
+    "half": lambda x: torch.tensor(x).half(),
+    "bfloat16": lambda x: torch.tensor(x).bfloat16(),
+    "integers in a tensor": lambda x: torch.tensor(x).long(),
+    "a tensor that asks for its gradient": lambda x: torch.tensor(x, requires_grad=True),
+    "a mask that hides nothing": lambda x: np.ma.masked_equal(x, 99),
+    "a pandas frame": lambda x: frame("pandas", {str(i): column for i, column in enumerate(x.T)}),
+    "a polars frame": lambda x: frame("polars", {str(i): column for i, column in enumerate(x.T)}),
+    "polars batches": lambda x: [frame("polars", {str(i): c for i, c in enumerate(part.T)}) for part in (x[:4], x[4:])],
+    "pandas batches": lambda x: [frame("pandas", {str(i): c for i, c in enumerate(part.T)}) for part in (x[:4], x[4:])],
+    "empty batches between": lambda x: [x[:0], x[:4], x[:0], x[4:]],
+    "batches of two dtypes": lambda x: [x[:4].astype(np.float32), x[4:]],
+    "batches of two kinds": lambda x: (x[:4], torch.tensor(x[4:])),
+    "a loader": lambda x: torch.utils.data.DataLoader(torch.tensor(x), batch_size=3),
+}
+
+
+@pytest.mark.parametrize("clothes", GOOD)
+def test_the_same_numbers_in_other_clothes(clothes):
+    dressed, plain = GOOD[clothes](X), LGAE(2).fit(X)
+    model = LGAE(2).fit(dressed)
+    codes = np.asarray(model.transform(dressed))
+    assert np.abs(np.asarray(model.components_) - plain.components_).max() < 1e-4
+    assert np.abs(codes - plain.transform(X)).max() < 1e-3 and len(codes) == 10
+    if not isinstance(dressed, (list, tuple)) and not hasattr(dressed, "batch_size"):
+        wide = Memory().fit(np.eye(4)).inverse_transform(dressed)
+        assert np.abs(np.asarray(wide, dtype=float) - X).max() < 1e-12
+
+
+def test_the_dtype_of_batches_does_not_depend_on_their_order():
+    parts = [X[:4].astype(np.float32), X[4:]]
+    assert {LGAE(1).fit(order).mean_.dtype for order in (parts, parts[::-1])} == {np.dtype(float)}
+
+
+@pytest.mark.parametrize(
+    "labels", [MIXED, MIXED.tolist(), [1, "a"] * 5, np.array([1.0, np.nan] * 5, dtype=object), [None] * 10]
+)
+def test_labels_without_an_order_are_refused(labels):
+    with pytest.raises(ValueError, match="kinds .* cannot be put in order: pass labels of one kind") as caught:
+        LogisticRegression().fit(X, labels)
+    assert "<" not in str(caught.value)
+
+
+def test_dates_for_y_are_refused():
+    with pytest.raises(TypeError, match="y holds datetime64.*no number"):
+        LinearRegression().fit(X, DAYS)
+
+
+def test_impute_fills_holes_and_refuses_infinity():
+    for model in (MPPCA(2, 1, random_state=0), PPCA(1)):
+        model.fit(np.random.default_rng(0).normal(size=(50, 4)))
+        assert np.isfinite(model.impute(HOLE)).all()
+        with pytest.raises(ValueError, match="infinity.*row 9, column 3.*inf.*by NaN"):
+            model.impute(ENDLESS)
+        assert np.array_equal(model.impute(np.ma.masked_equal(X, 13)), model.impute(HOLE))
+
+
+def test_a_loader_of_pairs_or_out_of_order_is_refused():
+    tensors = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(LABELS))
+    with pytest.raises(TypeError, match="of 2 arrays.*yield its rows alone"):
+        km().fit(torch.utils.data.DataLoader(tensors, batch_size=4))
+    with pytest.raises(ValueError, match="another place in every pass.*shuffle=False"):
+        km().fit(torch.utils.data.DataLoader(torch.tensor(X), batch_size=4, shuffle=True))
+
+
+FIRST = {  # a first fit that fails, early or late
+    "a hole": lambda model: model.fit(HOLE),
+    "too few rows": lambda model: model.set_params(n_clusters=99).fit(X),
+    "a hole in the last batch": lambda model: model.fit([X, HOLE]),
+    "overflow": lambda model: model.fit(X * 1e300),
+}
+
+
+@pytest.mark.parametrize("why", FIRST)
+def test_a_refused_first_fit_is_no_fit(why):
+    model = km()
+    with pytest.raises((ValueError, FloatingPointError)):
+        FIRST[why](model)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    assert set(vars(model)) == set(vars(km()))
+
+
+def test_a_fitted_model_that_refuses_new_data_stays_as_it_was():
+    model = fitted()
+    before, answers = dict(vars(model)), model.predict(X)
+    for bad in (HOLE, HOLE[:, :3], X[:1], [X[:, :2], HOLE]):
+        with pytest.raises(ValueError, match="."):
+            model.fit(bad)
+        assert vars(model) == before and np.array_equal(model.predict(X), answers)
+
+
+def stop_in(monkeypatch, owner, name, call):
+    """Ctrl-C while a function is called for this time."""
+    whole, calls = getattr(owner, name), []
+
+    def stopped(*args, **options):
+        calls.append(name)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return whole(*args, **options)
+
+    monkeypatch.setattr(owner, name, stopped)
+
+
+def test_ctrl_c_before_there_is_anything_leaves_no_fit(monkeypatch):
+    stop_in(monkeypatch, KMeans, "_start", 1)
+    model = km()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"), [(Flats, "update", 2), (KMeans, "_start", 3), (KMeans, "_finish", 1)]
+)
+def test_ctrl_c_keeps_the_best_so_far(owner, name, call, monkeypatch):
+    stop_in(monkeypatch, owner, name, call)
+    model = km(n_init=4)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.score(X) >= model.history_[-1] - 1e-9 and model.n_iter_ == len(model.history_)
+    assert model.labels_.shape == (10,) and model.inertia_ > 0
+
+
+OTHERS = {"n_clusters": 5, "n_components": 3, "max_iter": 1, "tol": 0.5, "random_state": 7, "n_init": 3, "C": 9.0}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [km(), LGAE(1), LLGAE(2, 1, random_state=0), PPCA(1), MPPCA(2, 1, random_state=0), GGAE(2, 1, variance=9.0, random_state=0),
+     LogisticRegression()],
+    ids=lambda model: type(model).__name__,
+)  # fmt: skip
+def test_set_params_after_fit_changes_nothing(model):
+    rows = np.random.default_rng(0).normal(size=(30, 4)) + 9 * (np.arange(30) % 2)[:, None]
+    model.fit(rows, *([np.arange(30) % 2] if isinstance(model, LogisticRegression) else []))
+    asked = [each for each in ("transform", "predict", "score_samples", "predict_proba") if hasattr(model, each)]
+    before = [getattr(model, each)(rows) for each in asked]
+    model.set_params(**{name: value for name, value in OTHERS.items() if name in model.get_params()})
+    assert all(np.array_equal(getattr(model, each)(rows), one) for each, one in zip(asked, before, strict=True))
+    if hasattr(model, "inverse_transform"):
+        assert model.inverse_transform(before[0]).shape == rows.shape
