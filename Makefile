@@ -1,4 +1,4 @@
-# make book | serve | test | run | bench | colab-check | teacher | epub | anchors | clean. One environment, .venv, versions from
+# make book | serve | test | quick | run | bench | colab-check | teacher | epub | anchors | clean. One environment, .venv, versions from
 # constraints.txt.
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ ifeq ($(shell uname -m),x86_64)
 steady += ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 endif
 
-.PHONY: book serve test run bench gpu colab-check teacher epub anchors clean
+.PHONY: book serve test quick run bench gpu colab-check teacher epub anchors clean
 
 # Every page anew, which takes seconds: no stale page stays, and a warning in an unchanged page is seen again.
 book: .venv/.book
@@ -28,6 +28,11 @@ test: book .venv/.test
 	$(steady) $(BIN)/python -m pytest tests gaelib book --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	  -n 2 --dist loadfile --junitxml=_build/results.xml
 	@echo "All passed. Run make book again and the pages carry these results."
+
+# What says within a minute whether a change broke something: no book, no browser, no processes.
+quick: .venv/.test
+	$(steady) $(BIN)/python -m pytest tests/models tests/test_core.py tests/test_models.py tests/test_badinput.py \
+	  tests/test_parity.py tests/test_project.py -m "not slow" -n 2 --dist worksteal -q
 
 # Execute every notebook and write what is stored: outputs, exercise stubs, book/api.md.
 run: .venv/.test

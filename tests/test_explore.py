@@ -290,7 +290,10 @@ def placed():
 
 def test_every_kind_stands_in_the_book():
     stored = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.ipynb"))
-    assert [kind for kind in FIGURES if f"&quot;kind&quot;:&quot;{kind}&quot;" not in stored] in ([], ["flats"])  # its chapter is full
+    assert [kind for kind in FIGURES if f"&quot;kind&quot;:&quot;{kind}&quot;" not in stored] in (
+        [],
+        ["flats"],
+    )  # its chapter is full
 
 
 @pytest.mark.parametrize(("path", "number"), list(placed()))

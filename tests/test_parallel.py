@@ -29,9 +29,13 @@ SEEDED = {"random_state": 0}
 MODELS = {  # name: the model, its second table, and what must agree to which part of its size
     "KMeans": (KMeans(10, tol=0, **SEEDED), None, {"cluster_centers_": 1e-12, "inertia_": 1e-12}),
     "LGAE": (LGAE(3), None, {"components_": 1e-10, "mean_": 1e-12}),
-    "LLGAE": (LLGAE(3, 2, max_iter=20, **SEEDED), None, {"cluster_centers_": 1e-8, "inertia_": 1e-8}),
+    "LLGAE": (
+        LLGAE(3, 2, max_iter=20, **SEEDED),
+        None,
+        {"cluster_centers_": 1e-8, "components_": 1e-8, "inertia_": 1e-8},
+    ),
     "PPCA": (PPCA(3), None, {"components_": 1e-10, "noise_variance_": 1e-10}),
-    "MPPCA": (MPPCA(3, 2, max_iter=20, **SEEDED), None, {"means_": 1e-8, "weights_": 1e-8}),
+    "MPPCA": (MPPCA(3, 2, max_iter=20, **SEEDED), None, {"means_": 1e-8, "components_": 1e-8, "weights_": 1e-8}),
     "GaussianMixture": (GaussianMixture(4, max_iter=20, **SEEDED), None, {"means_": 1e-8}),
     "GGAE": (GGAE(3, 2, variance=300.0, max_iter=5, tol=0, **SEEDED), None, {"cluster_centers_": 1e-6}),
     "LinearRegression": (LinearRegression(), Y, {"coef_": 1e-10, "intercept_": 1e-10}),

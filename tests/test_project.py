@@ -3,9 +3,12 @@
 import functools
 import operator
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -63,3 +66,10 @@ def test_every_checked_row_of_the_ledger_has_a_check_and_every_check_a_row():
     rows = {row["id"]: row for row in yaml.safe_load((ROOT / "book/ledger.yml").read_text())["rows"]}
     written = {id for id, row in rows.items() if row["chapter"] and row["verdict"] != "definition"}
     assert set(CHECKS) == written, "a row with a chapter needs a check, and a check needs a row"
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff(command):
+    """The rules of pyproject.toml, over every file of the repository."""
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

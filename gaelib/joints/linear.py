@@ -32,7 +32,7 @@ class LinearGaussian(Joint):
         self.register_buffer("variance", torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).clone())
 
     def _wide(self, x):
-        """W, sigma^2, and rows seen from mu, in float64: small noise beside a strong direction leaves float32 no digits."""
+        """W, sigma^2, and rows seen from mu, in float64: small noise beside a strong direction needs them."""
         return self.weights.double(), self.variance.double(), (x - self.mean).double()
 
     def _precision(self):

@@ -75,8 +75,8 @@ class Mixture(Joint):
         return max(1, ENTRIES // (K * max(1, p)))
 
     def _parts(self, x):
-        """In chunks of bounded memory: rows seen from the middle of the means (n, D), squared distances (n, K), where on
-        the flats (n, K, p).  In float64, since one long axis beside little noise leaves float32 no digits.
+        """In chunks of bounded memory: rows seen from the middle of the means (n, D), squared distances (n, K), where
+        on the flats (n, K, p).  In float64, since one long axis beside little noise leaves float32 no digits.
         """
         K, _, p = self.bases.shape
         middle, bases = self.means.mean(0), self.bases.double() if p else None
@@ -128,7 +128,7 @@ class Mixture(Joint):
         return side_by_side(torch.cat([self.bases * self.scales[:, None], self.means[:, :, None]], 2)).T
 
     def stats(self, x, z):
-        """Sums per component under the weights: 1, x, where on the flat, their product, squared distance; the log joint.
+        """Sums per component under the weights: 1, x, where on the flat, their product, distance squared; the joint.
 
         x is measured from the middle of the means, so that data far from the origin lose no digits.
         """

@@ -72,7 +72,7 @@ class KernelMixture(Joint):
 
     @property
     def steepness(self):
-        """Of the absorbing component once ||z||^2 is divided out: b(z) exp(||z||^2) is b e^s or e^(2 s), s = ||z||^2."""
+        """Of the absorbing component, ||z||^2 divided out: b(z) exp(||z||^2) is b e^s or e^(2 s), s = ||z||^2."""
         return 2.0 if self.absorb == "exp" else 1.0
 
     def kernels(self, z):
@@ -115,7 +115,8 @@ class KernelMixture(Joint):
         """
         if self.absorb == 0:
             raise ValueError(
-                "absorb=0 leaves no best code: it may run away to infinity (F1): pass absorb > 0 or 'exp', or Climb(...)"
+                "absorb=0 leaves no best code: it may run away to infinity (F1): "
+                "pass absorb > 0 or 'exp', or Climb(...)"
             )
         K, E = self.prototypes.shape
         alone = torch.full((K, K), -math.inf).fill_diagonal_(0.0).to(self.means)
@@ -156,7 +157,7 @@ class KernelMixture(Joint):
         return z
 
     def stats(self, x, z):
-        """Sums over samples: shares, shares times x seen from the middle of the means, and the slope in every prototype."""
+        """Sums over samples: shares, shares times x seen from the middle of the means, the slope in every prototype."""
         r, u = self.shares(self.log_components(x), z), self.gates(z)[:, :-1]
         slope = 2 * (products(r - u, z) - total(r - u)[:, None] * self.prototypes)
         return {"n": torch.tensor(len(x)), "r": total(r), "rx": products(r, x - self.means.mean(0)), "slope": slope}
@@ -253,8 +254,8 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     def _check(self, n, width):
         if n < self.n_clusters:
             raise ValueError(
-                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, got {n} sample{'s' * (n != 1)}: "
-                "pass more data or fewer clusters"
+                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, "
+                f"got {n} sample{'s' * (n != 1)}: pass more data or fewer clusters"
             )
 
     def _start(self, data, generator):

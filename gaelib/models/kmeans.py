@@ -119,8 +119,8 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     def _check(self, n, width):
         if n < self.n_clusters:
             raise ValueError(
-                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, got {n} sample{'s' * (n != 1)}: "
-                "pass more data or fewer clusters"
+                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, "
+                f"got {n} sample{'s' * (n != 1)}: pass more data or fewer clusters"
             )
         if isinstance(self.init, str):
             if self.init != "k-means++":

@@ -47,7 +47,8 @@ class Canvas:
             f'<text x="{middle:.1f}" y="{self.HEIGHT - 6}" text-anchor="middle">{html.escape(self.xlabel)}</text>'
         )
         parts.append(
-            f'<text transform="translate(12 {bottom / 2:.1f})rotate(-90)" text-anchor="middle">{html.escape(self.ylabel)}</text>'
+            f'<text transform="translate(12 {bottom / 2:.1f})rotate(-90)" '
+            f'text-anchor="middle">{html.escape(self.ylabel)}</text>'
         )
         return f'<g font-size="12" fill="currentColor">{"".join(parts)}</g>'
 

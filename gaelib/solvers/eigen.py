@@ -54,7 +54,7 @@ def totals(batches):
 
 
 def sum_rows(x):
-    """The sum of a table's rows, (n, D) -> (D,): NumPy's by its fastest way, in the rows' dtype by the thousand, then in float64."""
+    """The sum of a table's rows, (n, D) -> (D,): NumPy's in their dtype by the thousand, then in float64."""
     if torch.is_tensor(x):
         return x.sum(0)
     ones = np.ones(min(len(x), 1024), x.dtype)
@@ -63,7 +63,7 @@ def sum_rows(x):
 
 
 def by_eigenvectors(data, count):
-    """Mean (D,), the ``count`` leading axes (D, count), the variance along each and the sum of the others (divided by n).
+    """Mean (D,), the ``count`` leading axes (D, count), the variance along each and the sum of the others (over n).
 
     From the covariance, whose products are taken again in float64 where a wanted variance would drown in the rounding
     of the largest; with fewer rows than columns from the rows, without a matrix (D, D).

@@ -92,7 +92,7 @@ def nearest(x, means, bases=None):
 
 
 def settle(x, squares, blur, means, bases=None):
-    """The nearest flat of each row, the first of equals, by a table of squares (n, K), used up, each off by ``blur`` (n,) at most.
+    """The nearest flat of each row, the first of equals, by squares (n, K), used up, each off by at most ``blur`` (n,).
 
     Returns
     -------
@@ -115,7 +115,7 @@ def settle(x, squares, blur, means, bases=None):
 
 
 def closest(x, rows, flats, means, bases=None):
-    """The nearest flat of each row (n,) among pairs (row, flat), sorted by flat, by residuals in float64; the first of equals."""
+    """The nearest flat of each row (n,) among pairs sorted by flat, by residuals in float64; the first of equals."""
     lengths, sizes = [], []
     counts = [len(rows)] if bases is None else torch.bincount(flats, minlength=len(means)).tolist()
     for group in zip(rows.split(counts), flats.split(counts)):

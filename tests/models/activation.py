@@ -233,6 +233,7 @@ class Bayes(nn.Module):
         return Bumps().of_classes(x)
 
 
+@pytest.mark.slow
 class TestChain:
     options: typing.ClassVar = {
         "parametrisation": Pixels((1,), spread=1.0),

@@ -82,6 +82,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", RUNS)
 def test_without_absorption_the_code_runs_and_with_it_it_stays(case):
     w, p = RUNS[case]
@@ -163,6 +164,7 @@ def digits():
     return data.digits()[0][:300]
 
 
+@pytest.mark.slow
 @ABSORB
 def test_the_objective_never_falls(digits, absorb):
     model = GGAE(6, absorb=absorb, variance=20.0, max_iter=60, tol=0, random_state=0)
@@ -174,6 +176,7 @@ def test_the_objective_never_falls(digits, absorb):
     assert np.allclose(model.inverse_transform(model.prototypes_).mean(0), digits.mean(0), atol=6)
 
 
+@pytest.mark.slow
 def test_with_little_noise_it_is_k_means(digits):
     ours = GGAE(6, variance=0.05, tol=1e-9, random_state=0).fit(digits)
     reference = KMeans(6, tol=0, random_state=0).fit(digits)  # the same generator draws the same start
@@ -183,6 +186,7 @@ def test_with_little_noise_it_is_k_means(digits):
     ).all()
 
 
+@pytest.mark.slow
 def test_the_constant_parts_the_prototypes_and_the_exponential_holds_them(digits):
     spread = {}
     for absorb in (1.0, "exp"):
@@ -192,6 +196,7 @@ def test_the_constant_parts_the_prototypes_and_the_exponential_holds_them(digits
     assert spread[1.0][1] > 1.7 and spread["exp"][0] < 2
 
 
+@pytest.mark.slow
 def test_batches_and_float32_and_torch(digits):
     options = dict(n_clusters=4, variance=20.0, random_state=0)
     whole = GGAE(**options).fit(digits)

@@ -32,6 +32,7 @@ def run(image=NOISY, *args, **options):
 # --- The climb -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_denoises():
     found = run(reference=PICTURE, steps=150)
     assert psnr(found.averaged, PICTURE) >= psnr(NOISY, PICTURE) + 4.5
@@ -39,6 +40,7 @@ def test_it_denoises():
     assert found.stopped == "steps" and found.step == 149
 
 
+@pytest.mark.slow
 def test_the_stop_that_sees_no_reference_is_within_a_decibel_of_the_peak():
     found = run(reference=PICTURE, steps=300, input_noise=0, stop=WindowedVariance())
     peak = max(found.history["psnr_averaged"])
@@ -47,6 +49,7 @@ def test_the_stop_that_sees_no_reference_is_within_a_decibel_of_the_peak():
     assert np.isclose(psnr(found.averaged, PICTURE), found.history["psnr_averaged"][found.step], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_fills_holes_better_than_their_neighbours_do():
     holes = np.where(KNOWN, PICTURE, np.nan)
     found = run(holes, Mask(KNOWN), steps=200)
@@ -56,6 +59,7 @@ def test_it_fills_holes_better_than_their_neighbours_do():
     assert psnr(found.averaged[gone], PICTURE[gone]) > psnr(near[gone], PICTURE[gone]) + 1
 
 
+@pytest.mark.slow
 def test_linear_measurements_are_inverted():
     rows = RNG.normal(size=(800, PICTURE.size)) / 48
     found = run(rows @ PICTURE.ravel(), Linear(rows, PICTURE.shape), steps=250, input_noise=0)
@@ -76,6 +80,7 @@ def test_any_differentiable_callable_is_an_operator():
     assert np.abs(found.image.mean(0) - NOISY.mean(0)).max() < 0.1 and found.image.shape == NOISY.shape
 
 
+@pytest.mark.slow
 def test_histories_are_those_of_the_pictures_seen():
     seen = []
     found = run(reference=PICTURE, steps=9, average=0.7, callback=lambda now: seen.append((now.image, now.averaged)))

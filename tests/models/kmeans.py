@@ -38,6 +38,7 @@ def test_equals_scikit_learn(digits, reference, parity):
     assert (ours.predict(digits) == reference.predict(digits)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "n"), [(1, 200), (100, 1797), (1797, 1797)])
 def test_batches_equal_the_whole(digits, rows, n):
     X = digits[:n]

@@ -80,6 +80,7 @@ def test_torch_and_pickle(model, digits):
     assert torch.equal(again.transform(X), model.transform(X))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_fashion_mnist_figures(real_data):
     for centred, expected in ((False, (1215.87, 1216.27)), (True, (1207.76, 1207.98))):

@@ -9,9 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from gaelib import LGAE, LLGAE, KMeans, data, parallel
+from gaelib import LGAE, LLGAE, KMeans, data
 from gaelib.core import Exact, alternate
 from gaelib.joints.flats import Flats, project
 from hypothesis import given, settings
@@ -146,22 +144,6 @@ def test_batches_and_memmaps_equal_the_whole(digits, tmp_path):
         assert (whole.labels_ == other.labels_).all()
 
 
-def fit_a_share(rank, size, address, out):
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
-    fit = fit_quietly(parallel.shard(data.digits()[0]))
-    np.savez(f"{out}/{rank}.npz", centres=fit.cluster_centers_, axes=fit.components_, labels=fit.labels_)
-    dist.destroy_process_group()
-
-
-def test_three_processes_equal_one(digits, tmp_path):
-    mp.spawn(fit_a_share, (3, f"file://{tmp_path}/meet", str(tmp_path)), nprocs=3)
-    alone, parts = fit_quietly(digits), [np.load(tmp_path / f"{rank}.npz") for rank in range(3)]
-    for part in parts:
-        assert np.abs(part["centres"] - alone.cluster_centers_).max() < 1e-9
-        assert np.abs(part["axes"] - alone.components_).max() < 1e-9
-    assert (np.concatenate([part["labels"] for part in parts]) == alone.labels_).all()
-
-
 PEAK = """
 import resource, sys, warnings
 import numpy as np
@@ -179,6 +161,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows():
     peaks = [float(subprocess.run([sys.executable, "-c", PEAK, n], capture_output=True, text=True, check=True).stdout)
              for n in ("5", "50")]  # fmt: skip

@@ -7,9 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from gaelib import MPPCA, PPCA, GaussianMixture, data, parallel
+from gaelib import MPPCA, PPCA, GaussianMixture, data
 from gaelib.core import Exact, Soft, alternate, objective
 from gaelib.joints.flats import nearest
 from gaelib.joints.mixture import Mixture
@@ -75,6 +73,7 @@ def test_the_density_integrates_to_one(p):
     assert abs(float(density.sum()) * float(grid[1] - grid[0]) ** 2 - 1) < 1e-9
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     n=st.integers(2, 40), D=st.integers(1, 5), K=st.integers(1, 6), p=st.integers(0, 4), seed=st.integers(0, 10**6),
@@ -201,6 +200,7 @@ def test_shared_noise_is_one_step_of_em_by_hand():
     assert torch.allclose(joint.means, means) and torch.allclose(joint.variance, variance.expand(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [
     MPPCA(4, 3, random_state=0, max_iter=25, tol=0), MPPCA(4, 3, noise="own", random_state=0, max_iter=25, tol=0),
     MPPCA(4, 3, prior_variance=60.0, random_state=0, max_iter=25, tol=0), GaussianMixture(4, random_state=0, max_iter=25, tol=0),
@@ -212,23 +212,6 @@ def test_batches_equal_the_whole(digits, model):
     for name, value in streamed.joint_.state_dict().items():
         assert (value - stored[name]).abs().max() < 1e-9 if value.numel() else True, name
     assert (streamed.labels_ == model.predict(digits)).all()
-
-
-def fit_a_share(rank, size, address, out):
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
-    model = quiet(MPPCA(4, 3, random_state=0, max_iter=25, tol=0), parallel.shard(data.digits()[0]))
-    np.savez(f"{out}/{rank}.npz", labels=model.labels_, **model.joint_.state_dict())
-    dist.destroy_process_group()
-
-
-def test_three_processes_equal_one(digits, tmp_path):
-    mp.spawn(fit_a_share, (3, f"file://{tmp_path}/meet", str(tmp_path)), nprocs=3)
-    alone = quiet(MPPCA(4, 3, random_state=0, max_iter=25, tol=0), digits)
-    parts = [np.load(tmp_path / f"{rank}.npz") for rank in range(3)]
-    for part in parts:
-        for name, value in alone.joint_.state_dict().items():
-            assert np.abs(part[name] - value.numpy()).max() < 1e-9, name
-    assert (np.concatenate([part["labels"] for part in parts]) == alone.labels_).all()
 
 
 def test_chunks_of_bounded_memory_change_nothing(monkeypatch):
@@ -294,6 +277,7 @@ def test_samples_have_the_model_s_moments():
     assert np.array_equal(model.sample(3, random_state=1), model.sample(3, random_state=1))
 
 
+@pytest.mark.slow
 def test_a_mixture_beats_one_flat_and_a_start_counts(digits):
     train, test = digits[:1200], digits[1200:]
     one, ten = MPPCA(1, 8, random_state=0).fit(train), MPPCA(10, 8, random_state=0).fit(train)
