@@ -201,13 +201,13 @@ def test_the_dtype_of_batches_does_not_depend_on_their_order():
     "labels", [MIXED, MIXED.tolist(), [1, "a"] * 5, np.array([1.0, np.nan] * 5, dtype=object), [None] * 10]
 )
 def test_labels_without_an_order_are_refused(labels):
-    with pytest.raises(ValueError, match="kinds .* cannot be put in order: pass labels of one kind") as caught:
+    with pytest.raises(ValueError, match=r"kinds .* cannot be put in order: pass labels of one kind") as caught:
         LogisticRegression().fit(X, labels)
     assert "<" not in str(caught.value)
 
 
 def test_dates_for_y_are_refused():
-    with pytest.raises(TypeError, match="y holds datetime64.*no number"):
+    with pytest.raises(TypeError, match=r"y holds datetime64.*no number"):
         LinearRegression().fit(X, DAYS)
 
 
@@ -215,16 +215,16 @@ def test_impute_fills_holes_and_refuses_infinity():
     for model in (MPPCA(2, 1, random_state=0), PPCA(1)):
         model.fit(np.random.default_rng(0).normal(size=(50, 4)))
         assert np.isfinite(model.impute(HOLE)).all()
-        with pytest.raises(ValueError, match="infinity.*row 9, column 3.*inf.*by NaN"):
+        with pytest.raises(ValueError, match=r"infinity.*row 9, column 3.*inf.*by NaN"):
             model.impute(ENDLESS)
         assert np.array_equal(model.impute(np.ma.masked_equal(X, 13)), model.impute(HOLE))
 
 
 def test_a_loader_of_pairs_or_out_of_order_is_refused():
     tensors = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(LABELS))
-    with pytest.raises(TypeError, match="of 2 arrays.*yield its rows alone"):
+    with pytest.raises(TypeError, match=r"of 2 arrays.*yield its rows alone"):
         km().fit(torch.utils.data.DataLoader(tensors, batch_size=4))
-    with pytest.raises(ValueError, match="another place in every pass.*shuffle=False"):
+    with pytest.raises(ValueError, match=r"another place in every pass.*shuffle=False"):
         km().fit(torch.utils.data.DataLoader(torch.tensor(X), batch_size=4, shuffle=True))
 
 
@@ -250,7 +250,7 @@ def test_a_fitted_model_that_refuses_new_data_stays_as_it_was():
     model = fitted()
     before, answers = dict(vars(model)), model.predict(X)
     for bad in (HOLE, HOLE[:, :3], X[:1], [X[:, :2], HOLE]):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             model.fit(bad)
         assert vars(model) == before and np.array_equal(model.predict(X), answers)
 

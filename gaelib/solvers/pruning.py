@@ -30,7 +30,7 @@ def worth_it(means):
 
 
 class _Batch:
-    """What is remembered of a batch: of each row its square, shadow, point and slack; and the sums of the points' rows."""
+    """What is remembered of a batch: of each row its square, shadow, point and slack; the sums of points' rows."""
 
     def __init__(self, x, sizes, codes, joint=None):
         self.x, self.sizes, self.codes = x, sizes, codes
