@@ -87,9 +87,7 @@ def test_a_failed_check_shows_claim_measured_and_bound():
 # --- the chapters -------------------------------------------------------------------------------------------
 
 # Not yet in the new form. A chapter that meets it must leave the list; the list ends empty.
-NOT_YET = {
-    "cases/memory", "cases/gaussian-kernel-codes", "cases/linear-codes",
-}  # fmt: skip
+NOT_YET = set()
 TOC = yaml.safe_load((ROOT / "book/_toc.yml").read_text(encoding="utf-8"))
 ORDER = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 CHAPTERS = [name for name in map(book.name, book.notebooks()) if name.split("/")[0] in ("idea", "cases", "family")]
