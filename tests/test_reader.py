@@ -142,3 +142,20 @@ def test_a_page_without_scripts_still_reads(open_page):
     fold = page.locator("details.gae-fold").first
     fold.locator("summary").click()
     assert fold.get_attribute("open") is not None
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_ledger_shows_the_rows_of_one_verdict(open_page, scripts):
+    page = open_page("ledger.html", java_script_enabled=scripts)
+    rows, wrong = page.locator("table.gae-ledger tbody tr"), page.locator("tr.gae-row-fails")
+    assert rows.count() > 70 and rows.filter(visible=True).count() == rows.count()
+    page.locator("#only-fails").check()
+    assert 5 <= wrong.count() == rows.filter(visible=True).count()
+    assert page.locator(".gae-filter label", has_text="fails").inner_text().split()[-1] == str(wrong.count())
+    assert page.locator("article .rubric").filter(visible=True).count() < page.locator("article .rubric").count()
+    page.locator("#only-all").check()
+    assert rows.filter(visible=True).count() == rows.count()
+    assert "To be reproduced" not in page.locator("article").inner_text()
