@@ -100,6 +100,22 @@ def test_a_chapter_is_in_the_table_for_teachers(doc):
     assert shown == [r["id"] for r in ROWS if r["chapter"] == doc]
 
 
+@pytest.mark.parametrize("doc", CHAPTERS)
+def test_a_chapter_has_its_lesson(doc):
+    """Aim, misconception, board plan, and a question for the room."""
+    text = (ROOT / "book/teaching/teachers.md").read_text(encoding="utf-8")
+    (lesson,) = re.findall(rf"^### \{{doc\}}`\.\./{doc}`\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    said = re.findall(r"^- \*\*(.*?)\.\*\* (\S.{20,})", lesson, re.M)
+    assert [name for name, _ in said] == ["Aim", "Usual misconception", "On the board", "Ask"]
+    assert said[-1][1].endswith("?")
+
+
+def test_each_row_of_the_page_on_choosing_has_its_picture():
+    rows = page("practice/choosing.html").select("#the-table tbody tr")
+    assert len(rows) >= 13 and all(row.td.select("svg[aria-label]") for row in rows)
+    assert any("Strange points" in row.text for row in rows)
+
+
 def test_errata_list_what_the_document_gets_wrong():
     rows = page("errata.html").select("table.gae-stack tbody tr")
     shown = [row.td.text.split()[0] for row in rows]
