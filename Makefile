@@ -34,10 +34,11 @@ quick: .venv/.test
 	$(steady) $(BIN)/python -m pytest tests/models tests/test_core.py tests/test_models.py tests/test_badinput.py \
 	  tests/test_parity.py tests/test_project.py -m "not slow" -n 2 --dist worksteal -q
 
-# Execute every notebook and write what is stored: outputs, exercise stubs, book/api.md.
+# Execute every notebook and write what is stored: outputs, exercise stubs, gaelib/__init__.pyi, book/api.md, anchors.
 run: .venv/.test
 	$(steady) $(BIN)/python tools/run.py
 	$(BIN)/python tools/api.py
+	$(MAKE) anchors
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks
