@@ -126,6 +126,7 @@ def test_unknown_batches_get_the_full_table(full):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_rows_with_slack_are_not_read_and_keep_their_point(K, dtype, monkeypatch):
     x, means = clouds(K=K, D=70, dtype=dtype)
+    x = torch.cat([x, (means + means.roll(1, 0)) / 2 + 1e-3 * x[:K]])  # and rows that soon change sides
     joint, asked, whole = Flats(means), [], Known._ask
     monkeypatch.setattr(
         Known, "_ask", lambda self, batch, i, first: asked.append(len(i)) or whole(self, batch, i, first)
