@@ -7,7 +7,7 @@ import torch
 from gaelib.models.ggae import KernelMixture
 from scipy.integrate import trapezoid
 from scipy.optimize import linprog, minimize_scalar
-from scipy.special import ndtr
+from scipy.special import logsumexp, ndtr
 
 
 def normal(*shape, seed=0):
@@ -27,11 +27,10 @@ SEGMENT = KITE[:3]  # a hull without an inside: its middle lies in the relative 
 
 
 def f1():
-    """Without absorption and with one component k that explains x: does the best code run away?  The statement is a
-    rule (w, k) -> bool, the judge the best score near the prototypes against the best anywhere on a wide grid; a wrong
-    answer costs the difference."""
-    cost = []
-    for w, k in [
+    """Without absorption: does the best code run away, if component k alone explains x, and if at a vertex it is only the
+    best?  The statement is a rule (w, k, p) -> bool, the judge the best score near the prototypes against the best
+    anywhere on a wide grid; a wrong answer costs the difference."""
+    alone = [
         (LINE, 0),
         (LINE, 1),
         (LINE, 2),
@@ -42,34 +41,42 @@ def f1():
         (KITE, 4),
         (SEGMENT, 0),
         (SEGMENT, 1),
-    ]:
+    ]
+    cases, generator = [(w, k, np.eye(len(w))[k]) for w, k in alone], np.random.default_rng(0)
+    for w, k in [(LINE, 0), (LINE, 2), (EDGE, 3), (KITE, 0), (KITE, 4), (SEGMENT, 2)]:
+        p = 0.3 + 0.6 * generator.random(len(w))
+        p[k] = 1.0  # the others explain x almost as well
+        cases.append((w, k, p))
+    cost = []
+    for w, k, p in cases:
         side = np.linspace(-10, 10, 401)  # the best code of an interior prototype here lies within 2
         z = np.stack(np.meshgrid(*[side] * w.shape[1], indexing="ij"), -1).reshape(-1, w.shape[1])
         score = 2 * z @ w.T - (w**2).sum(1)  # the kernels' logarithms up to ||z||^2: they would underflow
-        score = score[:, k] - np.logaddexp.reduce(score, 1)
+        score = logsumexp(score, 1, b=p) - logsumexp(score, 1)
         near = np.abs(z).max(1) <= 2
-        cost.append((w, k, score[near].max(), score[~near].max()))
+        cost.append((w, k, p, score[near].max(), score[~near].max()))
 
     def residual(rule):
-        return max(max(0.0, near - far if rule(w, k) else far - near) for w, k, near, far in cost)
+        return max(max(0.0, near - far if rule(w, k, p) else far - near) for w, k, p, near, far in cost)
 
-    def at_the_border(w, k):
+    def at_the_border(w, k, p):
         """Whether some direction leads from w_k out of the hull or along it, but not all prototypes lie along it."""
         apart = np.delete(w, k, 0) - w[k]
         best = linprog(apart.sum(0), A_ub=apart, b_ub=np.zeros(len(apart)), bounds=[(-1, 1)] * w.shape[1]).fun
         return best < -1e-9
 
-    def vertex(w, k):
+    def vertex(w, k, p):
         apart = np.delete(w, k, 0) - w[k]
         d = np.c_[apart, np.ones(len(apart))]
         return linprog([0.0] * w.shape[1] + [-1.0], A_ub=d, b_ub=np.zeros(len(d)),
                        bounds=[(-1, 1)] * w.shape[1] + [(0, 1)]).fun < -1e-9  # fmt: skip
 
     wrong = {
-        "codes always run": lambda w, k: True,
-        "codes never run": lambda w, k: False,
+        "codes always run": lambda w, k, p: True,
+        "codes never run": lambda w, k, p: False,
         "only vertices run": vertex,
-        "interior ones run": lambda w, k: not at_the_border(w, k),
+        "interior ones run": lambda w, k, p: not at_the_border(w, k, p),
+        "only what explains x alone runs": lambda w, k, p: p.sum() == 1 and at_the_border(w, k, p),
     }
     return residual, at_the_border, wrong, 1e-6
 

@@ -192,8 +192,9 @@ def c9():
 
 
 def c10():
-    """What the last step drops: the statement is a rule (w, r) -> E max log q_r q_w - E max log q(z|x), to the twelfth
-    power, for one prior and many decoders; the judge enumerates both."""
+    """What the last step drops, and that it moves the optimum.  The statement is a rule r -> E max log q_r q_w less
+    E max log q(z|x), to the twelfth power, for one prior and many decoders, which the judge enumerates; and how far from
+    the data `shifted_pair` is best by C9 and by C10, judged by what is lost there against the best of many places."""
     w = table(1, 3)[0]
     decoders = [r for _, r in CASES]
 
@@ -207,8 +208,13 @@ def c10():
 
     judges = [dropped(r) for r in decoders]
 
-    def residual(rule):
-        return max(abs(nats(rule(r) / judge)) for r, judge in zip(decoders, judges))
+    far, places = 50.0, (0.0, 0.5, 1.0, 2.0, 5.0, 50.0)
+    scores = [{s: term(s) for s in places} for term in (posterior_term, joint_term)]
+
+    def residual(statement):
+        rule, *best = statement
+        lost = max(max(score.values()) - score[s] for score, s in zip(scores, best))
+        return max(lost, *(abs(nats(rule(r) / judge)) for r, judge in zip(decoders, judges)))
 
     def mean_evidence(r):
         return twelfth_power((P[x], evidence(r, x)) for x in range(4))
@@ -219,11 +225,13 @@ def c10():
         flat = twelfth_power((P[x], max(row[x] / 3 for row in r)) for x in range(4))
         assert best == flat * 3**12
     wrong = {
-        "as printed: a constant": lambda r: judges[0],
-        "nothing is dropped": lambda r: Fraction(1),
-        "the wrong sign": lambda r: 1 / mean_evidence(r),
+        "as printed: a constant": (lambda r: judges[0], far, 0.0),
+        "nothing is dropped": (lambda r: Fraction(1), far, 0.0),
+        "the wrong sign": (lambda r: 1 / mean_evidence(r), far, 0.0),
+        "the optimum stays at the data": (mean_evidence, 0.0, 0.0),
+        "the optimum stays at infinity": (mean_evidence, far, far),
     }
-    return residual, mean_evidence, wrong, 1e-12
+    return residual, (mean_evidence, far, 0.0), wrong, 1e-12
 
 
 def c11():

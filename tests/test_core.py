@@ -125,8 +125,10 @@ def shake(z, joint, generator):
     return z + torch.randn(z.shape, generator=generator, dtype=z.dtype)
 
 
-def test_soft_is_the_temperature_identity():
-    joint, x = Flats(data(4, 3, 1)), data()
+@pytest.mark.parametrize("name", ["points", "mixture", "gaussians"])
+def test_soft_is_the_temperature_identity(name):
+    make, x, _ = JOINTS[name]
+    joint, x = make(), x()
     for T in (0.3, 1.0, 2.0):
         closed = T * torch.logsumexp(joint.log_joints(x) / T, 1)
         assert torch.allclose(objective(joint, x, Soft(T)), closed, rtol=0, atol=1e-12)
@@ -195,6 +197,12 @@ def test_gaussian_integrates_to_one(log_density, mean):
     for variance in (0.05, 0.5, 2.0):
         total = torch.trapezoid(log_density(x, torch.full_like(x, mean), variance).exp(), x[:, 0])
         assert abs(float(total) - 1) < 1e-10
+
+
+def test_gaussian_has_a_variance_for_every_entry():
+    x, variance = data(5, 3), torch.tensor([0.1, 1.0, 4.0], dtype=torch.float64)
+    apart = sum(noise.gaussian(x[:, [i]], x[:, [i]] + 1, float(variance[i])) for i in range(3))
+    assert torch.allclose(noise.gaussian(x, x + 1, variance), apart, rtol=1e-14)
 
 
 def test_counts_and_bits_sum_to_one():

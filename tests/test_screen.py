@@ -51,6 +51,18 @@ def test_most_distances_are_never_computed(fitted):
     assert len(x) <= screen.asked < 0.1 * len(x) * len(joint.means)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rounding_alone_rules_nobody_out(dtype):
+    """With all axes the bound is the distance itself, and a copy of the best flat must not lose by its last digit."""
+    means = 50 * normal(4, 12, seed=1)
+    bases = torch.linalg.qr(normal(4, 12, 2, seed=2)).Q
+    x = means.repeat(100, 1) + 5 * normal(400, 12, seed=3)
+    x, means, bases = (part.to(dtype) for part in (x, means.repeat(2, 1), bases.repeat(2, 1, 1)))
+    screen = Screen(means, bases, torch.linalg.qr(normal(12, 12)).Q.to(dtype))
+    screen.nearest(x)
+    assert screen.asked >= 2 * len(x)
+
+
 def test_useless_axes_cost_time_and_no_answer(fitted):
     x, joint, _ = fitted
     screen = Screen(joint.means, joint.bases, torch.eye(64, dtype=torch.float64)[:, :6])  # pixels at the rim

@@ -1,5 +1,7 @@
 """PPCA against scikit-learn's PCA, closed forms and sampling."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,17 @@ def test_the_density_is_the_gaussian_it_should_be_and_integrates_to_one():
     reference = multivariate_normal([0.5, -0.2], W @ W.T + 0.3 * np.eye(2)).logpdf(x.numpy())
     assert np.abs(density.numpy() - reference).max() < 1e-10
     assert abs(float(density.exp().sum()) * float(grid[1] - grid[0]) ** 2 - 1) < 1e-9
+
+
+@pytest.mark.parametrize("T", [0.3, 1.0, 2.0])
+def test_at_every_temperature_it_is_the_free_energy(T):
+    """T log of the integral of exp(l/T), by quadrature."""
+    joint = LinearGaussian(torch.zeros(2).double(), torch.tensor([[1.0], [0.7]]).double(), 0.3)
+    x = torch.tensor([[1.0, -1.0], [0.2, 3.0]]).double()
+    u = torch.linspace(-30, 30, 6001, dtype=torch.float64)[:, None]
+    l = torch.stack([joint.log_joint(row.expand(len(u), 2), u) for row in x])
+    free = T * ((l / T).logsumexp(1) + math.log(0.01))
+    assert torch.allclose(objective(joint, x, Soft(T)), free, rtol=0, atol=1e-10)
 
 
 def test_temperature_and_expectation_agree_with_sampling():
