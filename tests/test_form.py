@@ -86,8 +86,6 @@ def test_a_failed_check_shows_claim_measured_and_bound():
 
 # --- the chapters -------------------------------------------------------------------------------------------
 
-# Not yet in the new form. A chapter that meets it must leave the list; the list ends empty.
-NOT_YET = set()
 TOC = yaml.safe_load((ROOT / "book/_toc.yml").read_text(encoding="utf-8"))
 ORDER = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 CHAPTERS = [name for name in map(book.name, book.notebooks()) if name.split("/")[0] in ("idea", "cases", "family")]
@@ -264,15 +262,7 @@ def test_a_drawing_is_small_and_follows_the_colours(tmp_path):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_has_the_form(name):
-    found = faults(name)
-    if name in NOT_YET:
-        assert found, f"{name} has the form: take it off NOT_YET"
-        pytest.skip(f"{name} is not yet in the form: {len(found)} faults")
-    assert not found, "\n".join(found)
-
-
-def test_the_list_of_exceptions_names_chapters():
-    assert set(CHAPTERS) >= NOT_YET
+    assert not (found := faults(name)), "\n".join(found)
 
 
 if __name__ == "__main__":
