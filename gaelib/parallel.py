@@ -4,6 +4,7 @@ Under ``torchrun`` with ``torch.distributed.init_process_group`` called, each pr
 only sums travel, so every process ends with the same parameters as one process that saw all rows.
 """
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
@@ -33,6 +34,15 @@ def all_sum(sums: dict[str, Tensor]) -> dict[str, Tensor]:
     dist.all_reduce(flat)
     parts = flat.cpu().split([sums[name].numel() for name in names])
     return {name: part.reshape(sums[name].shape) for name, part in zip(names, parts)}
+
+
+def average(slopes: Iterable[Tensor]) -> list[Tensor]:
+    """Every slope's mean over all processes, as the ``average`` of `core.ascend`; alone, the slopes themselves."""
+    slopes, size = list(slopes), rank_and_size()[1]
+    if size == 1:
+        return slopes
+    sums = all_sum({str(i): slope.to("cpu", torch.float64) for i, slope in enumerate(slopes)})
+    return [(sums[str(i)] / size).to(slope) for i, slope in enumerate(slopes)]
 
 
 def from_first(number: int) -> int:

@@ -1,0 +1,122 @@
+"""A decoder that is a network, with noise in the data's own units (ledger L6, L8)."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Joint
+
+FAST = 10  # Adam moves every parameter alike, and log sigma^2 has farther to go than a weight
+NOISES = ("gaussian", "bernoulli", "poisson")
+
+
+class Network(Joint):
+    """``log q_w(z) + log q_r(x|z)``: the prior normal or flat, the noise around what a network decodes.
+
+    Data are measured from ``centre`` in units of ``scale``, a single number, so that training does not see their units;
+    densities are those of the data themselves.
+
+    Parameters
+    ----------
+    decoder : Module
+        (n, E) -> (n, *X): the mean (gaussian, from the centre in units of ``scale``), logits
+        (bernoulli) or log rates (poisson).
+    encoder : Module, optional
+        Kept beside the decoder, so that one ``state_dict`` holds both; it sees ``(x - centre) / scale``.
+    noise : "gaussian", "bernoulli" or "poisson"
+    variance : float
+        sigma^2 of the Gaussian noise, in the data's units squared.
+    learn : bool
+        Whether sigma^2 is a parameter.
+    prior : "normal" or "flat"
+    centre : Tensor (*X), optional
+    scale : float
+
+    Examples
+    --------
+    >>> joint = Network(nn.Identity(), variance=0.5, prior="flat")
+    >>> joint.log_joint(torch.zeros(1, 2), torch.ones(1, 2))  # -2 - log pi
+    tensor([-3.1447])
+    """
+
+    def __init__(
+        self, decoder, encoder=None, noise="gaussian", variance=0.5, learn=False, prior="normal", centre=None, scale=1.0
+    ):
+        super().__init__()
+        self.decoder, self.encoder, self.noise, self.prior = decoder, encoder, noise, prior
+        self.register_buffer("centre", torch.zeros(()) if centre is None else centre.clone())
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        start = torch.tensor((math.log(variance) - 2 * math.log(scale)) / FAST)
+        self.tenth = nn.Parameter(start, requires_grad=learn)  # of log sigma^2, in units of the scale
+
+    @property
+    def log_variance(self) -> Tensor:
+        """log sigma^2, in units of the scale."""
+        return FAST * self.tenth
+
+    @property
+    def variance(self) -> Tensor:
+        """sigma^2 of the Gaussian noise, in the data's units squared."""
+        return self.log_variance.exp() * self.scale**2
+
+    def standard(self, x: Tensor) -> Tensor:
+        """Data from the centre, in units of the scale."""
+        return (x - self.centre) / self.scale
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of q_r(x|z): (n, E) -> (n, *X), in the data's units."""
+        out = self.decoder(z).float()
+        if self.noise == "bernoulli":
+            return out.sigmoid()
+        return out.exp() if self.noise == "poisson" else self.centre + self.scale * out
+
+    def log_joint(self, x: Tensor, z: Tensor, there: Tensor | None = None) -> Tensor:
+        """(n,) nats; with ``there`` (n, *X), of the entries where it is true alone."""
+        entries = getattr(self, f"_{self.noise}")(x, self.decoder(z).float())
+        value = (entries if there is None else torch.where(there, entries, 0.0)).flatten(1).sum(1)
+        return value + normal(z) if self.prior == "normal" else value
+
+    def _gaussian(self, x, out):
+        constant = 0.5 * (math.log(2 * math.pi) + self.log_variance) + self.scale.log()
+        return -0.5 * (self.standard(x) - out).square() * (-self.log_variance).exp() - constant
+
+    def _bernoulli(self, x, out):
+        return x * out - nn.functional.softplus(out)
+
+    def _poisson(self, x, out):
+        return x * out - out.exp() - torch.lgamma(x + 1)
+
+
+def normal(z: Tensor) -> Tensor:
+    """log N(z; 0, I): (n, E) -> (n,), nats."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+class Standardised(nn.Module):
+    """An encoder that sees data from the joint's centre, in units of its scale; at T > 0 mean and log scale."""
+
+    def __init__(self, joint: Network, halves: bool):
+        super().__init__()
+        self.look: Callable[[Tensor], Tensor] = joint.standard  # the joint's own: it stays with the joint
+        self.encoder, self.halves = joint.encoder, halves
+
+    def forward(self, x: Tensor):
+        out = self.encoder(self.look(x)).float()
+        return tuple(out.chunk(2, 1)) if self.halves else out
+
+
+def layers(*sizes: int, activation: type[nn.Module] = nn.SiLU) -> nn.Sequential:
+    """Linear layers of these sizes with an activation between two.
+
+    Examples
+    --------
+    >>> layers(4, 8, 2)(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
+    parts: list[nn.Module] = []
+    for into, out in itertools.pairwise(sizes):
+        parts += [nn.Linear(into, out), activation()]
+    return nn.Sequential(*parts[:-1])

@@ -1,0 +1,352 @@
+"""Neural autoencoders: a network answers the max, and a network decodes (ledger L6, L8-L15).
+
+    autoencoder   T = 0   z = e(x)                  log q_r(x|z)
+    VAE           T = 1   z ~ N(m(x), s(x)^2)       log q_r(x|z) + log N(z; 0, I), and H[q]
+
+The encoder gives up a little of every max (the amortisation gap) and answers at once.
+"""
+
+__all__ = ["VAE", "Autoencoder"]
+
+import copy
+import math
+from dataclasses import KW_ONLY
+
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from torch import nn
+
+from ..core import Amortise, bound, climb, objective
+from ..estimator import Estimator, Seed, draw_seed
+from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
+from ..joints.network import FAST, NOISES, Network, Standardised, layers
+from ..parallel import all_sum, rank_and_size
+from ..training import Epochs, Shuffled
+
+ROWS = 4096  # scored at a time
+SAMPLE = 20_000  # rows from which centre and scale are read
+STEPS = 64  # an epoch of few rows has about so many
+FIRST = 0.1  # the variance that is learned starts so far below that of the data, and one that is annealed below its end
+
+
+def need_sizes(name, value):
+    """Refuse what are no layer sizes."""
+    if not isinstance(value, (tuple, list)):
+        raise ValueError(
+            f"{name}={value!r} must be a tuple of layer sizes: pass (256, 128), or () for a linear network"
+        )
+    for size in value:
+        need_integer(name, size)
+
+
+def need_size(name, value):
+    """Refuse what is neither "auto" nor a number of rows."""
+    if value != "auto":
+        need_integer(name, value)
+
+
+def need_variance(name, value):
+    """Refuse what is neither "learn" nor a finite number above 0."""
+    if value != "learn":
+        need_number(name, value, 0.0, False, True, f"{name}='learn' or such a number")
+
+
+def need_share(name, value):
+    """Refuse what is no share in [0, 1)."""
+    need_number(name, value, 0.0, True, True, f"{name}=0.1")
+    if value >= 1:
+        raise ValueError(f"{name}={value} is not below 1: pass a share such as {name}=0.1")
+
+
+@hyper
+class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
+    """What both autoencoders share."""
+
+    n_components: int = count(2)
+    _: KW_ONLY
+    hidden: tuple[int, ...] = checked((256, 128), need_sizes)
+    encoder: nn.Module | None = None
+    decoder: nn.Module | None = None
+    noise: str = choice(*NOISES)
+    variance: float | str = checked("learn", need_variance)
+    max_epochs: int = count(50)
+    batch_size: int | str = checked("auto", need_size)
+    lr: float = number(3e-3, "lr=0.003")
+    validation: float = checked(0.1, need_share)
+    patience: int = count(10)
+    random_state: Seed = None
+    verbose: int = 0
+
+    T, prior, draws, anneal = 0.0, "flat", 1, 0.0
+
+    @property
+    def _n_features_out(self):
+        return self.n_components
+
+    @property
+    def _halves(self):
+        """How many numbers the encoder gives for one of the code: a mean, and at T > 0 a log scale."""
+        return 2 if self.T else 1
+
+    # --- Before the fit ---
+
+    def _rows(self, X, y):
+        return super()._rows(self._flat(X, reset=True), y)
+
+    def _open(self, X, holes=False):
+        return super()._open(self._flat(X), holes)
+
+    def _flat(self, X, reset=False):
+        """Pictures (n, C, H, W) as rows; their shape is kept."""
+        shape = tuple(getattr(X, "shape", ()))
+        if reset:
+            self.shape_ = shape[1:] if len(shape) > 2 else None
+        return X.reshape(shape[0], math.prod(shape[1:])) if len(shape) > 2 else X
+
+    def _check(self, n, width):
+        if n - math.ceil(self.validation * n) < 2:
+            kept = n - math.ceil(self.validation * n)
+            few = f"validation={self.validation} of n_samples={n} leaves {kept} to learn from"
+            raise ValueError(f"{few}, and 2 are needed: pass more rows")
+
+    def _start(self, data, generator):
+        rows = data.take(torch.arange(min(len(data), SAMPLE))).cpu().double()
+        self._check_support(float(rows.min()), float(rows.max()))
+        centre = rows.mean(0)
+        scale = float((rows - centre).square().mean().sqrt()) or 1.0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            encoder = self._module(self.encoder, (data.width, *self.hidden, self.n_components * self._halves))
+            decoder = self._module(self.decoder, (self.n_components, *reversed(self.hidden), data.width))
+        if self.shape_ is not None:
+            encoder = encoder if self.encoder is None else nn.Sequential(nn.Unflatten(1, self.shape_), encoder)
+            decoder = decoder if self.decoder is None else nn.Sequential(decoder, nn.Flatten())
+        learn = self.variance == "learn"
+        variance = FIRST * scale**2 if learn else self.variance
+        joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.float(), scale)
+        joint.seed = int(torch.randint(2**31, (), generator=generator))
+        self._check_networks(joint, rows[:2].float())
+        return joint.to(data.device)
+
+    def _module(self, given, sizes):
+        """A copy of the caller's network, or layers of these sizes."""
+        return layers(*sizes) if given is None else copy.deepcopy(given)
+
+    def _check_support(self, low, high):
+        if self.noise == "bernoulli" and not 0 <= low <= high <= 1:
+            raise ValueError(f"noise='bernoulli' needs entries in [0, 1], got {low:g} to {high:g}: rescale them")
+        if self.noise == "poisson" and low < 0:
+            raise ValueError(
+                f"noise='poisson' needs counts of at least 0, got {low:g}: pass counts, or noise='gaussian'"
+            )
+
+    def _check_networks(self, joint, x):
+        """Both networks on two rows, before any step."""
+        joint.eval()
+        with torch.no_grad():
+            z, wanted = joint.encoder(joint.standard(x)), self.n_components * self._halves
+            if z.ndim != 2 or z.shape[1] != wanted:
+                what = (
+                    f"n_components={self.n_components} needs (n, {wanted}){', mean and log scale' * (self._halves - 1)}"
+                )
+                raise ValueError(f"the encoder answers {tuple(z.shape)}, but {what}: change its last layer")
+            out = joint.decoder(z[:, : self.n_components])
+        if tuple(out.shape) != tuple(x.shape):
+            raise ValueError(
+                f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns: change its last layer"
+            )
+
+    # --- The fit ---
+
+    def _answer(self, joint, generator=None, shared=False):
+        return Amortise(Standardised(joint, bool(self.T)), self.T, generator, shared)
+
+    def _learn(self, joint, data, history):
+        draw = torch.Generator().manual_seed(
+            draw_seed(self.random_state) if self.random_state is not None else torch.seed()
+        )
+        order = torch.randperm(len(data), generator=draw)
+        held, rows = order.split([m := math.ceil(self.validation * len(data)), len(data) - m])
+        table = None if data.streamed else torch.cat([part.float() for part in data])
+        take = data.take if table is None else lambda i: table.index_select(0, i.to(table.device))
+        answer = self._answer(joint, torch.Generator(data.device).manual_seed(joint.seed + 1 + rank_and_size()[0]))
+        size = min(max(len(rows) // STEPS, 16), 256) if self.batch_size == "auto" else self.batch_size
+        batches = Shuffled(lambda i: take(i).float(), rows, min(size, len(rows)), draw)
+        steps, end = self.max_epochs * len(batches) * self.anneal, float(joint.log_variance.detach())
+
+        def score(x):
+            return (bound(joint, x, answer, self.draws) if self.draws > 1 else objective(joint, x, answer)).mean()
+
+        def anneal(step):
+            if step < steps:
+                joint.tenth.data.fill_((end + math.log(FIRST) * (1 - step / steps)) / FAST)
+
+        def judge():
+            values = sum(self._scores(joint, take(i).float()).double().sum().cpu() for i in held.split(ROWS))
+            sums = all_sum({"value": values, "n": torch.tensor(float(len(held)))})
+            return float(sums["value"] / sums["n"])
+
+        wait = math.ceil(self.anneal * self.max_epochs)
+        climb = Epochs(joint, score, judge if m else None, self.patience, wait, anneal)
+        climb.climb(batches, self.max_epochs, self.lr, history, self.verbose)
+        return True
+
+    def _keep(self, data, joint, history):
+        super()._keep(data, joint.eval(), history)
+
+    def _finish(self, data):
+        self.variance_ = float(self.joint_.variance.detach()) if self.noise == "gaussian" else None
+
+    # --- Afterwards ---
+
+    def _scores(self, joint, x):
+        """The bound of each row, by noise that is the same for all: (n, D) -> (n,), nats."""
+        answer = self._answer(joint, torch.Generator(x.device).manual_seed(0), shared=True)
+        return bound(joint, x, answer, self.score_draws) if self.T else objective(joint, x, answer)
+
+    def score_samples(self, X):
+        """(n, D) -> (n,), nats: log q_r(x|e(x)), or at T = 1 an importance-weighted bound on the log evidence."""
+        return self._open(X).map(lambda x: torch.cat([self._scores(self.joint_, part) for part in x.split(ROWS)]))
+
+    def transform(self, X):
+        """The code, at T = 1 the mean of q(z|x): (n, D) -> (n, n_components)."""
+        E = self.n_components
+        return self._open(X).map(lambda x: self.joint_.encoder(self.joint_.standard(x))[:, :E].float())
+
+    def inverse_transform(self, Z):
+        """The mean of q_r(x|z): codes (n, n_components) -> (n, D), or pictures as fit saw them."""
+        with torch.no_grad():
+            x = self._decode(Z, self.n_components, self.joint_.decode)
+        return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
+
+    def impute(self, X, steps=200):
+        """Fill missing entries (NaN) by what the best code for the present ones decodes to: (n, D) -> (n, D).
+
+        The code climbs by Adam from the encoder's answer for the row with its holes at the data's mean.
+        """
+
+        def fill(x):
+            joint, there = self.joint_, ~x.isnan()
+            known = torch.where(there, x, joint.centre)
+            z = joint.encoder(joint.standard(known))[:, : self.n_components].float()
+            z = climb(lambda z: joint.log_joint(known, z, there), z, steps, 0.05, optimiser=torch.optim.Adam)
+            return torch.where(there, x, joint.decode(z))
+
+        return self._open(X, holes=True).map(fill)
+
+
+@hyper
+class Autoencoder(_Neural):
+    """Autoencoder: a network that answers ``max_z`` with one code, and one that decodes it.
+
+    Parameters
+    ----------
+    n_components : int
+        E, the length of the code.
+    hidden : tuple of int
+        Sizes of the encoder's hidden layers, in reverse the decoder's; ``()`` makes both linear.
+    encoder, decoder : Module, optional
+        Networks of your own, of which copies are trained: (n, *X) -> (n, E), and (n, E) -> (n, *X).  They see data from
+        their mean in units of one standard deviation.  For the VAE the encoder gives 2 E numbers: means and log scales.
+    noise : "gaussian", "bernoulli" or "poisson"
+        For real numbers; for numbers in [0, 1], the decoder giving logits; for counts, the decoder giving log rates.
+    variance : "learn" or float
+        sigma^2 of the Gaussian noise, in the data's units squared.
+    max_epochs, lr
+        Epochs at most, and the largest step size of Adam's one cycle.
+    batch_size : int or "auto"
+        Rows a step; "auto" takes a 64th of the rows, at least 16 and at most 256.
+    validation : float
+        The share of rows held out; the state that is best on them is kept.  With 0 the last one is.
+    patience : int
+        Epochs without a better state after which the fit ends.
+    random_state, device, verbose
+        As in `KMeans`; ``verbose=1`` shows the held-out objective and the time left.
+
+    Attributes
+    ----------
+    joint_ : Network
+        Decoder, encoder and noise.
+    variance_ : float
+        sigma^2, in the data's units squared; None without Gaussian noise.
+    history_ : list of float
+        The objective of the rows held out after every epoch (without them, of the epoch's own), nats per row.
+    n_iter_ : int
+        Epochs.
+
+    Notes
+    -----
+    The prior is flat: codes can be decoded, not sampled; `VAE` is the probabilistic twin.  Pictures may be passed as
+    (n, C, H, W).  With ``hidden=()`` the best network spans the principal axes.  Ledger L6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(300, 2)) @ [[3.0, 3.0, 3.0], [0.1, -0.1, 0.0]]
+    >>> model = Autoencoder(1, hidden=(), lr=0.03, random_state=0).fit(X)
+    >>> bool(((model.inverse_transform(model.transform(X)) - X) ** 2).mean() < 0.02)
+    True
+    """
+
+
+@hyper
+class VAE(_Neural):
+    """Variational autoencoder: the encoder answers with a distribution, and the objective bounds the evidence.
+
+    Parameters
+    ----------
+    n_components, hidden, encoder, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience
+        As in `Autoencoder`.
+    draws : int
+        Codes drawn for a row at each step; more than one trains the importance-weighted bound.
+    score_draws : int
+        Codes drawn for a row's score: the bound tightens with their number.
+    anneal : float
+        The share of the epochs in which a given ``variance`` rises from a tenth of it: the cure of codes that die
+        early (ledger L10).
+    random_state, device, verbose
+        As in `KMeans`.
+
+    Attributes
+    ----------
+    joint_, variance_, history_, n_iter_
+        As in `Autoencoder`; the objective is a bound on the log evidence.
+
+    Notes
+    -----
+    Kingma and Welling (2014); Burda, Grosse and Salakhutdinov (2016).  Scores use the same noise for every row and call.
+    Ledger L8-L12.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(300, 2)) @ [[3.0, 3.0], [0.1, -0.1]]
+    >>> vae = VAE(1, hidden=(), random_state=0).fit(X)
+    >>> vae.sample(5, random_state=0).shape
+    (5, 2)
+    """
+
+    _: KW_ONLY
+    draws: int = count(1)
+    score_draws: int = count(64)
+    anneal: float = checked(0.0, need_share)
+
+    T, prior = 1.0, "normal"
+
+    def _check(self, n, width):
+        super()._check(n, width)
+        if self.anneal and (self.variance == "learn" or self.noise != "gaussian"):
+            raise ValueError(
+                f"anneal={self.anneal} moves a variance that is given, got variance={self.variance!r}: pass a number"
+            )
+
+    def sample(self, n_samples=1, random_state=None, noise=True):
+        """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
+        need_integer("n_samples", n_samples)
+        draw = torch.Generator().manual_seed(draw_seed(random_state))
+        x = torch.as_tensor(self.inverse_transform(torch.randn(n_samples, self.n_components, generator=draw)))
+        if noise and self.noise == "gaussian":
+            x = x + self.variance_**0.5 * torch.randn(x.shape, generator=draw)
+        elif noise:
+            x = torch.bernoulli(x, generator=draw) if self.noise == "bernoulli" else torch.poisson(x, generator=draw)
+        return x.numpy()

@@ -1,0 +1,317 @@
+"""Neural autoencoders against PCA and probabilistic PCA, quadrature, and their own promises."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from gaelib import PPCA, data
+from gaelib.core import Given, ascend, objective
+from gaelib.joints.linear import LinearGaussian
+from gaelib.joints.network import Network, layers
+from gaelib.models.autoencoder import VAE, Autoencoder
+from sklearn.decomposition import PCA
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
+
+BOTH = pytest.mark.parametrize("model", [Autoencoder, VAE])
+QUICK = {"hidden": (16,), "max_epochs": 3, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.digits()[0][:400]
+
+
+@parametrize_with_checks([Autoencoder(1, **QUICK), VAE(1, **QUICK)])
+def test_estimator_contract(estimator, check):
+    check(estimator)
+
+
+def lbfgs(params, lr):
+    return torch.optim.LBFGS(
+        params, lr=lr, max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-12, tolerance_change=0
+    )
+
+
+def test_a_linear_autoencoder_is_principal_components(parity):
+    X = torch.tensor(data.digits()[0] / 16)
+    X = X - X.mean(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder, decoder = (nn.Linear(*sizes, bias=False).double() for sizes in ((64, 5), (5, 64)))
+    joint = Network(decoder, prior="flat").double()
+    joint.decoder, joint.log_variance  # the sum of squares, whatever sigma^2
+
+    def error():
+        return -(X - decoder(encoder(X))).square().sum(1).mean()
+
+    ascend(error, [*encoder.parameters(), *decoder.parameters()], 40, 1.0, lbfgs)
+    pca = PCA(5).fit(X.numpy())
+    floor = float(((X.numpy() - pca.inverse_transform(pca.transform(X.numpy()))) ** 2).sum(1).mean())
+    parity(Autoencoder, PCA, "squared error of a linear network on digits, excess", -float(error()) - floor, 1e-6)
+
+
+def linear_vae(X, p, variance=None):
+    """The exact bound of a linear encoder with one diagonal q, climbed by L-BFGS: (joint, bound, log scales)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights, encoder = (
+            (0.3 * torch.randn(X.shape[1], p).double()).requires_grad_(),
+            nn.Linear(X.shape[1], p).double(),
+        )
+    log_scale, log_variance = (torch.zeros(n).double().requires_grad_() for n in (p, 1))
+
+    def bound():
+        joint = LinearGaussian(X.new_zeros(X.shape[1]), weights.detach(), 1.0)
+        joint.weights, joint.variance = weights, log_variance.exp()[0] if variance is None else torch.tensor(variance)
+        answer = Given((encoder(X), torch.diag((2 * log_scale).exp())))
+        entropy = (log_scale + 0.5 * math.log(2 * math.pi * math.e)).sum()
+        value = objective(joint, X, lambda joint, x: (answer.z, entropy.expand(len(x))))
+        return value.mean()
+
+    params = [weights, *encoder.parameters(), log_scale] + [log_variance] * (variance is None)
+    ascend(bound, params, 60, 1.0, lbfgs)
+    return weights.detach(), float(bound()), log_scale.detach(), float(log_variance.detach().exp())
+
+
+def test_a_linear_vae_is_probabilistic_pca(parity):
+    X = torch.tensor(data.digits()[0] / 16)
+    X = X - X.mean(0)
+    weights, bound, _, variance = linear_vae(X, 5)
+    ppca = PPCA(5).fit(X.numpy())
+    parity(
+        VAE, PPCA, "bound of a linear network on digits, nats below the evidence", ppca.score(X.numpy()) - bound, 1e-6
+    )
+    gram = weights.T @ weights
+    assert (gram - torch.diag(gram.diagonal())).abs().max() < 1e-3  # PPCA's own axes: the bound sees the rotation
+    eigen = torch.linalg.eigvalsh(torch.cov(X.T, correction=0)).flip(0)[:5]
+    assert (gram.diagonal().sort(descending=True).values - (eigen - variance)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("variance", "kept"), [(0.5, 3), (0.2, 7), (0.1, 12)])
+def test_a_direction_is_kept_where_its_variance_exceeds_the_noise(variance, kept):
+    X = torch.tensor(data.digits()[0] / 16)
+    X = X - X.mean(0)
+    eigen = torch.linalg.eigvalsh(torch.cov(X.T, correction=0)).flip(0)[:12]
+    weights, _, log_scale, _ = linear_vae(X, 12, variance)
+    length = weights.square().sum(0)
+    assert int((length > 1e-3).sum()) == kept == int((eigen > variance).sum())
+    cost = 0.5 * (length / variance + 1).log().sort(descending=True).values
+    assert (cost[:kept] - 0.5 * (eigen[:kept] / variance).log()).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "bernoulli", "poisson"])
+def test_every_noise_is_a_density(noise):
+    joint = Network(nn.Identity(), noise=noise, variance=0.3, prior="flat", centre=torch.tensor([0.4]), scale=2.0)
+    z = torch.tensor([[0.3]], dtype=torch.float32)
+    if noise == "gaussian":
+        x = torch.linspace(-12, 12, 40001)[:, None]
+        total = float(joint.log_joint(x, z.expand(len(x), 1)).exp().sum()) * 24 / 40000
+        mean = float((joint.log_joint(x, z.expand(len(x), 1)).exp() * x[:, 0]).sum()) * 24 / 40000
+    else:
+        x = torch.arange(2.0 if noise == "bernoulli" else 60.0)[:, None]
+        p = joint.log_joint(x, z.expand(len(x), 1)).exp()
+        total, mean = float(p.sum()), float((p * x[:, 0]).sum())
+    assert abs(total - 1) < 1e-5 and abs(mean - float(joint.decode(z))) < 1e-4
+
+
+def test_the_prior_is_a_density():
+    joint = Network(layers(1, 1), prior="normal", noise="bernoulli")
+    z = torch.linspace(-9, 9, 4001)[:, None]
+    both = sum(joint.log_joint(torch.full_like(z, x), z).exp() for x in (0.0, 1.0))
+    assert abs(float(both.detach().sum()) * 18 / 4000 - 1) < 1e-5
+
+
+@BOTH
+@pytest.mark.parametrize("unit", [1e-3, 255.0])
+def test_codes_do_not_see_units_and_densities_do(model, unit, digits):
+    here, there = (model(4, **QUICK).fit(digits * s) for s in (1.0, unit))
+    assert np.abs(here.transform(digits) - there.transform(digits * unit)).max() < 1e-3
+    assert abs(here.score(digits) - there.score(digits * unit) - 64 * math.log(unit)) < 1e-3
+    assert abs(there.variance_ / (here.variance_ * unit**2) - 1) < 1e-3
+
+
+@BOTH
+def test_a_score_is_the_same_twice_and_alone(model, digits):
+    fitted = model(4, **QUICK).fit(digits)
+    whole = fitted.score_samples(digits)
+    assert np.array_equal(whole, fitted.score_samples(digits))
+    assert np.allclose(whole[7:9], fitted.score_samples(digits[7:9]), rtol=1e-5)
+    assert np.allclose(whole[::-1], fitted.score_samples(digits[::-1].copy()), rtol=1e-5)
+    assert np.isclose(fitted.score(digits), fitted.score(digits))
+
+
+def test_more_draws_do_not_lower_the_mean_bound(digits):
+    vae = VAE(4, **QUICK).fit(digits)
+    bounds = [VAE.score(vae.set_params(score_draws=k), digits) for k in (1, 8, 64)]
+    assert bounds[0] < bounds[1] < bounds[2]
+
+
+@BOTH
+def test_same_seed_same_model_and_nothing_global_moves(model, digits):
+    before = torch.random.get_rng_state()
+    a, b, other = (model(2, **QUICK | {"random_state": seed}).fit(digits) for seed in (0, 0, 1))
+    assert np.array_equal(a.transform(digits), b.transform(digits))
+    assert not np.allclose(a.transform(digits), other.transform(digits))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+OTHERS = {
+    "n_components": 3, "hidden": (8, 8), "noise": "poisson", "variance": 5.0, "max_epochs": 5, "batch_size": 100, "lr": 1e-2,
+    "validation": 0.3, "random_state": 1,
+}  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_argument_changes_something(model, name, digits):
+    plain = model(**{"n_components": 2} | QUICK).fit(digits)
+    changed = model(**{"n_components": 2} | QUICK | {name: OTHERS[name]}).fit(digits)
+    assert not np.array_equal(plain.score_samples(digits), changed.score_samples(digits))
+
+
+@pytest.mark.parametrize("change", [{"draws": 5}, {"anneal": 0.5, "variance": 5.0}, {"score_draws": 3}])
+def test_every_argument_of_the_vae_changes_something(change, digits):
+    base = {"variance": 5.0} if "variance" in change else {}
+    plain, changed = (VAE(2, **QUICK | more).fit(digits) for more in (base, base | change))
+    assert not np.array_equal(plain.score_samples(digits), changed.score_samples(digits))
+
+
+def test_a_given_variance_stays_and_an_annealed_one_ends_there(digits):
+    assert VAE(2, variance=3.0, **QUICK).fit(digits).variance_ == pytest.approx(3.0)
+    annealed = VAE(2, variance=3.0, anneal=0.5, **QUICK | {"max_epochs": 8}).fit(digits)
+    assert annealed.variance_ == pytest.approx(3.0, rel=0.02)
+
+
+def test_patience_ends_a_fit_and_the_best_state_stays(digits):
+    model = Autoencoder(2, hidden=(64,), max_epochs=60, patience=2, lr=0.05, random_state=0).fit(digits)
+    assert model.n_iter_ < 60 and np.argmax(model.history_) == model.n_iter_ - 3
+    last = Autoencoder(2, validation=0, patience=2, **QUICK).fit(digits)
+    assert last.n_iter_ == 3
+
+
+@BOTH
+def test_batches_memmaps_and_pickles(model, digits, tmp_path):
+    np.save(tmp_path / "x.npy", digits)
+    whole = model(2, **QUICK).fit(digits)
+    lazy = model(2, **QUICK).fit(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    streamed = model(2, **QUICK).fit([digits[:150], digits[150:]])
+    for other in (lazy, streamed, pickle.loads(pickle.dumps(whole))):
+        assert np.allclose(whole.transform(digits), other.transform(digits), atol=1e-5)
+    assert isinstance(model(2, **QUICK).fit(torch.tensor(digits)).transform(torch.tensor(digits)), torch.Tensor)
+
+
+@BOTH
+def test_pictures_go_in_and_come_out(model, digits):
+    pictures, wide = digits.reshape(-1, 1, 8, 8), 2 if model is VAE else 1
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.Flatten(), nn.Linear(36, 3 * wide))
+    decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 1, 3, padding=1))
+    before = [part.clone() for part in encoder.parameters()]
+    fitted = model(3, encoder=encoder, decoder=decoder, max_epochs=2, random_state=0).fit(pictures)
+    assert fitted.inverse_transform(fitted.transform(pictures)).shape == pictures.shape
+    assert all(torch.equal(a, b) for a, b in zip(before, encoder.parameters())), "the caller's network was trained"
+    assert np.allclose(fitted.score_samples(pictures[:3]), fitted.score_samples(pictures)[:3], rtol=1e-5)
+
+
+def test_holes_are_filled_better_than_by_the_mean():
+    X = data.digits()[0]
+    vae = VAE(8, hidden=(64,), max_epochs=20, random_state=0).fit(X[300:])
+    holes = X[:300].copy()
+    gone = np.random.default_rng(0).random(holes.shape) < 0.3
+    holes[gone] = np.nan
+    filled = vae.impute(holes)
+    assert np.array_equal(filled[~gone], X[:300][~gone])
+    mean = np.broadcast_to(X[300:].mean(0), holes.shape)
+    assert ((filled - X[:300])[gone] ** 2).mean() < 0.5 * ((mean - X[:300])[gone] ** 2).mean()
+
+
+def test_samples_come_from_the_model(digits):
+    vae = VAE(2, **QUICK | {"max_epochs": 10}).fit(digits)
+    assert np.array_equal(vae.sample(4, random_state=1), vae.sample(4, random_state=1))
+    x, mean = (vae.sample(3000, random_state=0, noise=noise) for noise in (True, False))
+    assert abs((x - mean).var() / vae.variance_ - 1) < 0.05
+    ones = VAE(2, noise="bernoulli", **QUICK).fit(digits / 16).sample(5, random_state=0)
+    assert set(np.unique(ones)) <= {0.0, 1.0}
+
+
+def test_annealing_saves_codes_that_die():
+    X = data.digits()[0] / 16
+    options = {"hidden": (128, 128), "variance": 0.2, "batch_size": 128, "max_epochs": 60, "validation": 0, "lr": 2e-3}
+    bounds = [
+        [VAE(12, anneal=anneal, random_state=seed, **options).fit(X).score(X) for seed in range(2)]
+        for anneal in (0, 0.7)
+    ]
+    assert np.subtract(bounds[1], bounds[0]).min() > 1.0
+
+
+def test_an_interrupt_keeps_the_best(digits, monkeypatch):
+    def stop(self, history):
+        if len(history) == 2:
+            raise KeyboardInterrupt
+        return over(self, history)
+
+    from gaelib.training import Epochs
+
+    over = Epochs._over
+    monkeypatch.setattr(Epochs, "_over", stop)
+    model = Autoencoder(2, **QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(digits)
+    assert model.n_iter_ == 2 and np.isfinite(model.score(digits)) and not model.joint_.training
+
+
+def test_a_step_that_explodes_is_named(digits):
+    class Bad(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (float("nan") if self.training else 1.0)
+
+    with pytest.raises(FloatingPointError, match=r"nan at step 0: lower lr"):
+        Autoencoder(2, encoder=Bad(64, 2), decoder=nn.Linear(2, 64), **QUICK).fit(digits)
+
+
+X = np.arange(48.0).reshape(12, 4)
+REFUSED = {
+    "no code": (lambda: Autoencoder(0).fit(X), "n_components=0", "at least 1", "pass n_components=1"),
+    "sizes in words": (lambda: Autoencoder(hidden="64").fit(X), "hidden='64'", "tuple", "pass (256, 128)"),
+    "one size": (lambda: Autoencoder(hidden=64).fit(X), "hidden=64", "tuple", "pass (256, 128)"),
+    "a layer of nothing": (lambda: VAE(hidden=(8, 0)).fit(X), "hidden=0", "at least 1", "pass hidden=1"),
+    "an unknown noise": (lambda: VAE(noise="laplace").fit(X), "'laplace'", "gaussian, bernoulli, poisson", "pass one of these"),
+    "no variance": (lambda: VAE(variance=0).fit(X), "variance=0", "above 0", "variance='learn'"),
+    "variance in words": (lambda: VAE(variance="own").fit(X), "variance='own'", "above 0", "variance='learn'"),
+    "endless variance": (lambda: VAE(variance=math.inf).fit(X), "variance=inf", "finite", "variance='learn'"),
+    "no epochs": (lambda: VAE(max_epochs=0).fit(X), "max_epochs=0", "at least 1", "pass max_epochs=1"),
+    "no batch": (lambda: VAE(batch_size=0).fit(X), "batch_size=0", "at least 1", "pass batch_size=1"),
+    "a batch in words": (lambda: VAE(batch_size="big").fit(X), "batch_size='big'", "integer", "pass batch_size=1"),
+    "no step": (lambda: VAE(lr=0).fit(X), "lr=0", "above 0", "pass lr=0.003"),
+    "a step of nan": (lambda: VAE(lr=math.nan).fit(X), "lr=nan", "above 0", "pass lr=0.003"),
+    "all held out": (lambda: VAE(validation=1.0).fit(X), "validation=1.0", "not below 1", "validation=0.1"),
+    "less than none": (lambda: VAE(validation=-0.1).fit(X), "validation=-0.1", "at least 0", "validation=0.1"),
+    "too few rows": (lambda: VAE().fit(X[:2]), "n_samples=2", "leaves 1", "pass more rows"),
+    "no patience": (lambda: VAE(patience=0).fit(X), "patience=0", "at least 1", "pass patience=1"),
+    "no draws": (lambda: VAE(draws=0).fit(X), "draws=0", "at least 1", "pass draws=1"),
+    "no draws for a score": (lambda: VAE(score_draws=0).fit(X), "score_draws=0", "at least 1", "pass score_draws=1"),
+    "annealing what is learned": (lambda: VAE(anneal=0.5).fit(X), "anneal=0.5", "variance='learn'", "pass a number"),
+    "annealing for ever": (lambda: VAE(anneal=1.0, variance=1.0).fit(X), "anneal=1.0", "not below 1", "anneal=0.1"),
+    "bits beyond one": (lambda: VAE(noise="bernoulli").fit(X), "[0, 1]", "0 to 47", "rescale"),
+    "counts below nothing": (lambda: VAE(noise="poisson").fit(-X), "at least 0", "-47", "pass counts"),
+    "an encoder of the wrong length": (
+        lambda: VAE(2, encoder=nn.Linear(4, 2), decoder=nn.Linear(2, 4)).fit(X), "(2, 2)", "(n, 4), mean and log scale", "last layer"),
+    "a decoder of the wrong length": (
+        lambda: Autoencoder(2, encoder=nn.Linear(4, 2), decoder=nn.Linear(2, 5)).fit(X), "(5,)", "4 columns", "last layer"),
+    "a hole": (lambda: VAE().fit(np.where(X == 5, np.nan, X)), "row 1, column 1", "nan", "drop or fill"),
+    "codes of another length": (
+        lambda: Autoencoder(2, **QUICK).fit(X).inverse_transform(X), "(n, 2)", "(12, 4)", "pass what transform returns"),
+    "no samples": (lambda: VAE(2, **QUICK).fit(X).sample(0), "n_samples=0", "at least 1", "pass n_samples=1"),
+    "decode before fit": (lambda: VAE(2).inverse_transform(X), "not fitted", "VAE", "fit"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case):
+    act, *says = REFUSED[case]
+    with pytest.raises(ValueError, match=r".") as caught:
+        act()
+    for part in says:
+        assert part in str(caught.value), str(caught.value)
