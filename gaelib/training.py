@@ -10,7 +10,20 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .core import ascend
-from .parallel import average
+from .parallel import all_sum, average
+
+
+def centre_and_scale(data):
+    """The mean row (D,) and the standard deviation about it of all entries, over all processes; float64."""
+
+    def mean(f):
+        sums = {"n": torch.tensor(float(len(data)), dtype=torch.float64), "x": sum(f(x.double()).cpu() for x in data)}
+        sums = all_sum(sums)
+        return sums["x"] / sums["n"]
+
+    centre = mean(lambda x: x.sum(0))
+    scale = mean(lambda x: (x - centre.to(x)).square().sum(0)).mean().sqrt()
+    return centre, float(scale) or 1.0
 
 
 @dataclass

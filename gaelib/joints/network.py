@@ -48,7 +48,7 @@ class Network(Joint):
         super().__init__()
         self.decoder, self.encoder, self.noise, self.prior = decoder, encoder, noise, prior
         self.register_buffer("centre", torch.zeros(()) if centre is None else centre.clone())
-        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("scale", torch.tensor(float(scale), dtype=self.centre.dtype))
         start = torch.tensor((math.log(variance) - 2 * math.log(scale)) / FAST)
         self.tenth = nn.Parameter(start, requires_grad=learn)  # of log sigma^2, in units of the scale
 
@@ -64,30 +64,30 @@ class Network(Joint):
 
     def standard(self, x: Tensor) -> Tensor:
         """Data from the centre, in units of the scale."""
-        return (x - self.centre) / self.scale
+        return (x - self.centre.to(x)) / self.scale
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of q_r(x|z): (n, E) -> (n, *X), in the data's units."""
-        out = self.decoder(z).float()
+        out = self.decoder(z)
         if self.noise == "bernoulli":
             return out.sigmoid()
         return out.exp() if self.noise == "poisson" else self.centre + self.scale * out
 
     def log_joint(self, x: Tensor, z: Tensor, there: Tensor | None = None) -> Tensor:
         """(n,) nats; with ``there`` (n, *X), of the entries where it is true alone."""
-        entries = getattr(self, f"_{self.noise}")(x, self.decoder(z).float())
+        entries = getattr(self, f"_{self.noise}")(x, self.decoder(z))
         value = (entries if there is None else torch.where(there, entries, 0.0)).flatten(1).sum(1)
         return value + normal(z) if self.prior == "normal" else value
 
     def _gaussian(self, x, out):
         constant = 0.5 * (math.log(2 * math.pi) + self.log_variance) + self.scale.log()
-        return -0.5 * (self.standard(x) - out).square() * (-self.log_variance).exp() - constant
+        return -0.5 * (self.standard(x).to(out) - out).square() * (-self.log_variance).exp() - constant
 
     def _bernoulli(self, x, out):
-        return x * out - nn.functional.softplus(out)
+        return x.to(out) * out - nn.functional.softplus(out)
 
     def _poisson(self, x, out):
-        return x * out - out.exp() - torch.lgamma(x + 1)
+        return x.to(out) * out - out.exp() - torch.lgamma(x.to(out) + 1)
 
 
 def normal(z: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Standardised(nn.Module):
         self.encoder, self.halves = joint.encoder, halves
 
     def forward(self, x: Tensor):
-        out = self.encoder(self.look(x)).float()
+        out = self.encoder(self.look(x).float()).float()
         return tuple(out.chunk(2, 1)) if self.halves else out
 
 

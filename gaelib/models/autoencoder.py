@@ -20,11 +20,10 @@ from ..core import Amortise, bound, climb, objective
 from ..estimator import Estimator, Seed, draw_seed
 from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
 from ..joints.network import FAST, NOISES, Network, Standardised, layers
-from ..parallel import all_sum, rank_and_size
-from ..training import Epochs, Shuffled
+from ..parallel import all_sum, gather, rank_and_size
+from ..training import Epochs, Shuffled, centre_and_scale
 
 ROWS = 4096  # scored at a time
-SAMPLE = 20_000  # rows from which centre and scale are read
 STEPS = 64  # an epoch of few rows has about so many
 FIRST = 0.1  # the variance that is learned starts so far below that of the data, and one that is annealed below its end
 
@@ -32,9 +31,7 @@ FIRST = 0.1  # the variance that is learned starts so far below that of the data
 def need_sizes(name, value):
     """Refuse what are no layer sizes."""
     if not isinstance(value, (tuple, list)):
-        raise ValueError(
-            f"{name}={value!r} must be a tuple of layer sizes: pass (256, 128), or () for a linear network"
-        )
+        raise ValueError(f"{name}={value!r} must be a tuple of sizes: pass (256, 128), or () for a linear network")
     for size in value:
         need_integer(name, size)
 
@@ -104,16 +101,13 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         return X.reshape(shape[0], math.prod(shape[1:])) if len(shape) > 2 else X
 
     def _check(self, n, width):
-        if n - math.ceil(self.validation * n) < 2:
-            kept = n - math.ceil(self.validation * n)
+        if (kept := n - math.ceil(self.validation * n)) < 2:
             few = f"validation={self.validation} of n_samples={n} leaves {kept} to learn from"
             raise ValueError(f"{few}, and 2 are needed: pass more rows")
 
     def _start(self, data, generator):
-        rows = data.take(torch.arange(min(len(data), SAMPLE))).cpu().double()
-        self._check_support(float(rows.min()), float(rows.max()))
-        centre = rows.mean(0)
-        scale = float((rows - centre).square().mean().sqrt()) or 1.0
+        self._check_support(data)
+        centre, scale = centre_and_scale(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             encoder = self._module(self.encoder, (data.width, *self.hidden, self.n_components * self._halves))
@@ -123,38 +117,37 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
             decoder = decoder if self.decoder is None else nn.Sequential(decoder, nn.Flatten())
         learn = self.variance == "learn"
         variance = FIRST * scale**2 if learn else self.variance
-        joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.float(), scale)
-        joint.seed = int(torch.randint(2**31, (), generator=generator))
-        self._check_networks(joint, rows[:2].float())
+        joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.to("cpu", data.dtype), scale)
+        data.memo["seed"] = int(torch.randint(2**31, (), generator=generator))
+        self._check_networks(joint, data.take(torch.arange(min(len(data), 2))).cpu())
         return joint.to(data.device)
 
     def _module(self, given, sizes):
         """A copy of the caller's network, or layers of these sizes."""
         return layers(*sizes) if given is None else copy.deepcopy(given)
 
-    def _check_support(self, low, high):
+    def _check_support(self, data):
+        if self.noise == "gaussian":
+            return
+        low, high = min(float(x.min()) for x in data), max(float(x.max()) for x in data)
         if self.noise == "bernoulli" and not 0 <= low <= high <= 1:
             raise ValueError(f"noise='bernoulli' needs entries in [0, 1], got {low:g} to {high:g}: rescale them")
         if self.noise == "poisson" and low < 0:
-            raise ValueError(
-                f"noise='poisson' needs counts of at least 0, got {low:g}: pass counts, or noise='gaussian'"
-            )
+            raise ValueError(f"noise='poisson' needs counts of at least 0, got {low:g}: pass counts")
 
     def _check_networks(self, joint, x):
         """Both networks on two rows, before any step."""
         joint.eval()
         with torch.no_grad():
-            z, wanted = joint.encoder(joint.standard(x)), self.n_components * self._halves
+            z, wanted = joint.encoder(joint.standard(x).float()), self.n_components * self._halves
             if z.ndim != 2 or z.shape[1] != wanted:
-                what = (
-                    f"n_components={self.n_components} needs (n, {wanted}){', mean and log scale' * (self._halves - 1)}"
-                )
-                raise ValueError(f"the encoder answers {tuple(z.shape)}, but {what}: change its last layer")
+                halves = ", mean and log scale" * (self._halves - 1)
+                needs = f"n_components={self.n_components} needs (n, {wanted}){halves}"
+                raise ValueError(f"the encoder answers {tuple(z.shape)}, but {needs}: change its last layer")
             out = joint.decoder(z[:, : self.n_components])
         if tuple(out.shape) != tuple(x.shape):
-            raise ValueError(
-                f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns: change its last layer"
-            )
+            what = f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns"
+            raise ValueError(f"{what}: change its last layer")
 
     # --- The fit ---
 
@@ -162,33 +155,35 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         return Amortise(Standardised(joint, bool(self.T)), self.T, generator, shared)
 
     def _learn(self, joint, data, history):
-        draw = torch.Generator().manual_seed(
-            draw_seed(self.random_state) if self.random_state is not None else torch.seed()
-        )
-        order = torch.randperm(len(data), generator=draw)
-        held, rows = order.split([m := math.ceil(self.validation * len(data)), len(data) - m])
-        table = None if data.streamed else torch.cat([part.float() for part in data])
+        rank, seed = rank_and_size()[0], data.memo["seed"]
+        draw = torch.Generator().manual_seed(seed + 2 * rank)
+        order = torch.randperm(len(data), generator=draw)[: min(gather(len(data)))]  # as many steps in every process
+        held, rows = order.split([m := math.ceil(self.validation * len(order)), len(order) - m])
+        table = None if data.streamed else torch.cat(list(data))
         take = data.take if table is None else lambda i: table.index_select(0, i.to(table.device))
-        answer = self._answer(joint, torch.Generator(data.device).manual_seed(joint.seed + 1 + rank_and_size()[0]))
+        noise = torch.Generator(data.device).manual_seed(seed + 2 * rank + 1)
         size = min(max(len(rows) // STEPS, 16), 256) if self.batch_size == "auto" else self.batch_size
-        batches = Shuffled(lambda i: take(i).float(), rows, min(size, len(rows)), draw)
+        batches = Shuffled(take, rows, min(size, len(rows)), draw)
         steps, end = self.max_epochs * len(batches) * self.anneal, float(joint.log_variance.detach())
 
-        def score(x):
-            return (bound(joint, x, answer, self.draws) if self.draws > 1 else objective(joint, x, answer)).mean()
+        def score(x, noise=noise):
+            answer = self._answer(joint, noise)
+            return bound(joint, x, answer, self.draws) if self.draws > 1 else objective(joint, x, answer)
 
         def anneal(step):
-            if step < steps:
-                joint.tenth.data.fill_((end + math.log(FIRST) * (1 - step / steps)) / FAST)
+            if self.anneal:
+                joint.tenth.data.fill_((end + math.log(FIRST) * max(0.0, 1 - step / steps)) / FAST)
 
         def judge():
-            values = sum(self._scores(joint, take(i).float()).double().sum().cpu() for i in held.split(ROWS))
-            sums = all_sum({"value": values, "n": torch.tensor(float(len(held)))})
+            same = torch.Generator(data.device).manual_seed(0)  # noise that every epoch is judged by
+            values = [score(take(i), same).sum().to("cpu", torch.float64) for i in held.split(ROWS)]
+            sums = all_sum({"value": sum(values), "n": torch.tensor(float(m), dtype=torch.float64)})
             return float(sums["value"] / sums["n"])
 
+        anneal(0)
         wait = math.ceil(self.anneal * self.max_epochs)
-        climb = Epochs(joint, score, judge if m else None, self.patience, wait, anneal)
-        climb.climb(batches, self.max_epochs, self.lr, history, self.verbose)
+        epochs = Epochs(joint, lambda x: score(x).mean(), judge if m else None, self.patience, wait, anneal)
+        epochs.climb(batches, self.max_epochs, self.lr, history, self.verbose)
         return True
 
     def _keep(self, data, joint, history):
@@ -210,13 +205,15 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def transform(self, X):
         """The code, at T = 1 the mean of q(z|x): (n, D) -> (n, n_components)."""
-        E = self.n_components
-        return self._open(X).map(lambda x: self.joint_.encoder(self.joint_.standard(x))[:, :E].float())
+        return self._open(X).map(lambda x: self._code(self.joint_, x).to(x.dtype))
+
+    def _code(self, joint, x):
+        return joint.encoder(joint.standard(x).float())[:, : self.n_components].float()
 
     def inverse_transform(self, Z):
         """The mean of q_r(x|z): codes (n, n_components) -> (n, D), or pictures as fit saw them."""
         with torch.no_grad():
-            x = self._decode(Z, self.n_components, self.joint_.decode)
+            x = self._decode(Z, self.n_components, lambda z: self.joint_.decode(z.float()))
         return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
 
     def impute(self, X, steps=200):
@@ -228,7 +225,7 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         def fill(x):
             joint, there = self.joint_, ~x.isnan()
             known = torch.where(there, x, joint.centre)
-            z = joint.encoder(joint.standard(known))[:, : self.n_components].float()
+            z = self._code(joint, known)
             z = climb(lambda z: joint.log_joint(known, z, there), z, steps, 0.05, optimiser=torch.optim.Adam)
             return torch.where(there, x, joint.decode(z))
 
@@ -314,8 +311,8 @@ class VAE(_Neural):
 
     Notes
     -----
-    Kingma and Welling (2014); Burda, Grosse and Salakhutdinov (2016).  Scores use the same noise for every row and call.
-    Ledger L8-L12.
+    Kingma and Welling (2014); Burda, Grosse and Salakhutdinov (2016).  Scores use the same noise for every row and
+    call.  Ledger L8-L12.
 
     Examples
     --------

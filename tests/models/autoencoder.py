@@ -2,17 +2,17 @@
 
 import math
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from gaelib import PPCA, data
-from gaelib.core import Given, ascend, objective
+from gaelib.core import Amortise, Given, ascend, objective
 from gaelib.joints.linear import LinearGaussian
 from gaelib.joints.network import Network, layers
 from gaelib.models.autoencoder import VAE, Autoencoder
 from sklearn.decomposition import PCA
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 BOTH = pytest.mark.parametrize("model", [Autoencoder, VAE])
@@ -24,66 +24,61 @@ def digits():
     return data.digits()[0][:400]
 
 
-@parametrize_with_checks([Autoencoder(1, **QUICK), VAE(1, **QUICK)])
-def test_estimator_contract(estimator, check):
-    check(estimator)
+lbfgs = partial(
+    torch.optim.LBFGS, max_iter=100, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=1e-12,
+    tolerance_change=0,
+)  # fmt: skip
 
 
-def lbfgs(params, lr):
-    return torch.optim.LBFGS(
-        params, lr=lr, max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-12, tolerance_change=0
-    )
+def stand_ins():
+    """64 rows with the second moments of the digits, centred: all that a linear network without bias sees of them."""
+    X = torch.tensor(data.digits()[0] / 16)
+    X = X - X.mean(0)
+    return torch.linalg.qr(X).R * math.sqrt(64 / len(X)), X
 
 
 def test_a_linear_autoencoder_is_principal_components(parity):
-    X = torch.tensor(data.digits()[0] / 16)
-    X = X - X.mean(0)
+    few, X = stand_ins()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder, decoder = (nn.Linear(*sizes, bias=False).double() for sizes in ((64, 5), (5, 64)))
-    joint = Network(decoder, prior="flat").double()
-    joint.decoder, joint.log_variance  # the sum of squares, whatever sigma^2
-
-    def error():
-        return -(X - decoder(encoder(X))).square().sum(1).mean()
-
-    ascend(error, [*encoder.parameters(), *decoder.parameters()], 40, 1.0, lbfgs)
+    joint, answer = Network(decoder, prior="flat").double(), Amortise(encoder)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    ascend(lambda: objective(joint, few, answer).mean(), parameters, 15, 1.0, lbfgs)
     pca = PCA(5).fit(X.numpy())
     floor = float(((X.numpy() - pca.inverse_transform(pca.transform(X.numpy()))) ** 2).sum(1).mean())
-    parity(Autoencoder, PCA, "squared error of a linear network on digits, excess", -float(error()) - floor, 1e-6)
+    with torch.no_grad():
+        error = float((X - joint.decode(encoder(X))).square().sum(1).mean())
+    parity(Autoencoder, PCA, "squared error of a linear network on digits, excess", error - floor, 1e-6)
 
 
 def linear_vae(X, p, variance=None):
-    """The exact bound of a linear encoder with one diagonal q, climbed by L-BFGS: (joint, bound, log scales)."""
+    """The exact bound of a linear encoder with one diagonal q, climbed by L-BFGS: weights, bound, KL_j, sigma^2."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        weights, encoder = (
-            (0.3 * torch.randn(X.shape[1], p).double()).requires_grad_(),
-            nn.Linear(X.shape[1], p).double(),
-        )
-    log_scale, log_variance = (torch.zeros(n).double().requires_grad_() for n in (p, 1))
+        encoder = nn.Linear(X.shape[1], p, bias=False).double()
+        weights = (0.3 * torch.randn(X.shape[1], p).double()).requires_grad_()
+    log_scale, log_variance = torch.zeros(p).double().requires_grad_(), torch.zeros(1).double().requires_grad_()
 
     def bound():
         joint = LinearGaussian(X.new_zeros(X.shape[1]), weights.detach(), 1.0)
         joint.weights, joint.variance = weights, log_variance.exp()[0] if variance is None else torch.tensor(variance)
         answer = Given((encoder(X), torch.diag((2 * log_scale).exp())))
         entropy = (log_scale + 0.5 * math.log(2 * math.pi * math.e)).sum()
-        value = objective(joint, X, lambda joint, x: (answer.z, entropy.expand(len(x))))
-        return value.mean()
+        return (objective(joint, X, answer) + entropy).mean()
 
     params = [weights, *encoder.parameters(), log_scale] + [log_variance] * (variance is None)
-    ascend(bound, params, 60, 1.0, lbfgs)
-    return weights.detach(), float(bound()), log_scale.detach(), float(log_variance.detach().exp())
+    ascend(bound, params, 15, 1.0, lbfgs)
+    with torch.no_grad():
+        kl = 0.5 * (encoder(X).square().mean(0) + (2 * log_scale).exp() - 2 * log_scale - 1)
+        return weights.detach(), float(bound()), kl, float(log_variance.exp())
 
 
 def test_a_linear_vae_is_probabilistic_pca(parity):
-    X = torch.tensor(data.digits()[0] / 16)
-    X = X - X.mean(0)
-    weights, bound, _, variance = linear_vae(X, 5)
-    ppca = PPCA(5).fit(X.numpy())
-    parity(
-        VAE, PPCA, "bound of a linear network on digits, nats below the evidence", ppca.score(X.numpy()) - bound, 1e-6
-    )
+    few, X = stand_ins()
+    weights, bound, _, variance = linear_vae(few, 5)
+    below = PPCA(5).fit(X.numpy()).score(X.numpy()) - bound
+    parity(VAE, PPCA, "bound of a linear network on digits, nats below the evidence", below, 1e-6)
     gram = weights.T @ weights
     assert (gram - torch.diag(gram.diagonal())).abs().max() < 1e-3  # PPCA's own axes: the bound sees the rotation
     eigen = torch.linalg.eigvalsh(torch.cov(X.T, correction=0)).flip(0)[:5]
@@ -92,13 +87,12 @@ def test_a_linear_vae_is_probabilistic_pca(parity):
 
 @pytest.mark.parametrize(("variance", "kept"), [(0.5, 3), (0.2, 7), (0.1, 12)])
 def test_a_direction_is_kept_where_its_variance_exceeds_the_noise(variance, kept):
-    X = torch.tensor(data.digits()[0] / 16)
-    X = X - X.mean(0)
+    few, X = stand_ins()
     eigen = torch.linalg.eigvalsh(torch.cov(X.T, correction=0)).flip(0)[:12]
-    weights, _, log_scale, _ = linear_vae(X, 12, variance)
+    weights, _, kl, _ = linear_vae(few, 12, variance)
     length = weights.square().sum(0)
     assert int((length > 1e-3).sum()) == kept == int((eigen > variance).sum())
-    cost = 0.5 * (length / variance + 1).log().sort(descending=True).values
+    cost = kl.sort(descending=True).values
     assert (cost[:kept] - 0.5 * (eigen[:kept] / variance).log()).abs().max() < 1e-3
 
 
@@ -180,9 +174,9 @@ def test_every_argument_of_the_vae_changes_something(change, digits):
 
 
 def test_a_given_variance_stays_and_an_annealed_one_ends_there(digits):
-    assert VAE(2, variance=3.0, **QUICK).fit(digits).variance_ == pytest.approx(3.0)
+    assert VAE(2, variance=3.0, **QUICK).fit(digits).variance_ == pytest.approx(3.0, rel=1e-5)
     annealed = VAE(2, variance=3.0, anneal=0.5, **QUICK | {"max_epochs": 8}).fit(digits)
-    assert annealed.variance_ == pytest.approx(3.0, rel=0.02)
+    assert annealed.variance_ == pytest.approx(3.0, rel=1e-5)
 
 
 def test_patience_ends_a_fit_and_the_best_state_stays(digits):
@@ -237,13 +231,13 @@ def test_samples_come_from_the_model(digits):
 
 
 def test_annealing_saves_codes_that_die():
+    """Three hidden layers on digits, sigma^2 = 0.2: from scratch the code dies, and with it 3 nats (ledger L10)."""
     X = data.digits()[0] / 16
-    options = {"hidden": (128, 128), "variance": 0.2, "batch_size": 128, "max_epochs": 60, "validation": 0, "lr": 2e-3}
-    bounds = [
-        [VAE(12, anneal=anneal, random_state=seed, **options).fit(X).score(X) for seed in range(2)]
-        for anneal in (0, 0.7)
-    ]
-    assert np.subtract(bounds[1], bounds[0]).min() > 1.0
+    options = {"hidden": (64,) * 3, "variance": 0.2, "batch_size": 128, "max_epochs": 60, "validation": 0, "lr": 2e-3}
+    for seed in range(3):
+        scratch, annealed = (VAE(12, anneal=share, random_state=seed, **options).fit(X) for share in (0, 0.8))
+        assert annealed.score(X) - scratch.score(X) > 2
+        assert scratch.transform(X).std(0).max() < 0.1 < annealed.transform(X).std(0).max()
 
 
 def test_an_interrupt_keeps_the_best(digits, monkeypatch):
@@ -271,47 +265,44 @@ def test_a_step_that_explodes_is_named(digits):
         Autoencoder(2, encoder=Bad(64, 2), decoder=nn.Linear(2, 64), **QUICK).fit(digits)
 
 
+# --- for the tests that go over every model: tests/registry.py ---
+
+ESTIMATORS = [Autoencoder(1, **QUICK), VAE(1, **QUICK)]
+UNBOUND = {
+    "Network": "No closed form answers its max: it is tested against densities, PCA and probabilistic PCA above."
+}
 X = np.arange(48.0).reshape(12, 4)
-REFUSED = {
-    "no code": (lambda: Autoencoder(0).fit(X), "n_components=0", "at least 1", "pass n_components=1"),
-    "sizes in words": (lambda: Autoencoder(hidden="64").fit(X), "hidden='64'", "tuple", "pass (256, 128)"),
-    "one size": (lambda: Autoencoder(hidden=64).fit(X), "hidden=64", "tuple", "pass (256, 128)"),
-    "a layer of nothing": (lambda: VAE(hidden=(8, 0)).fit(X), "hidden=0", "at least 1", "pass hidden=1"),
-    "an unknown noise": (lambda: VAE(noise="laplace").fit(X), "'laplace'", "gaussian, bernoulli, poisson", "pass one of these"),
-    "no variance": (lambda: VAE(variance=0).fit(X), "variance=0", "above 0", "variance='learn'"),
-    "variance in words": (lambda: VAE(variance="own").fit(X), "variance='own'", "above 0", "variance='learn'"),
-    "endless variance": (lambda: VAE(variance=math.inf).fit(X), "variance=inf", "finite", "variance='learn'"),
-    "no epochs": (lambda: VAE(max_epochs=0).fit(X), "max_epochs=0", "at least 1", "pass max_epochs=1"),
-    "no batch": (lambda: VAE(batch_size=0).fit(X), "batch_size=0", "at least 1", "pass batch_size=1"),
-    "a batch in words": (lambda: VAE(batch_size="big").fit(X), "batch_size='big'", "integer", "pass batch_size=1"),
-    "no step": (lambda: VAE(lr=0).fit(X), "lr=0", "above 0", "pass lr=0.003"),
-    "a step of nan": (lambda: VAE(lr=math.nan).fit(X), "lr=nan", "above 0", "pass lr=0.003"),
-    "all held out": (lambda: VAE(validation=1.0).fit(X), "validation=1.0", "not below 1", "validation=0.1"),
-    "less than none": (lambda: VAE(validation=-0.1).fit(X), "validation=-0.1", "at least 0", "validation=0.1"),
-    "too few rows": (lambda: VAE().fit(X[:2]), "n_samples=2", "leaves 1", "pass more rows"),
-    "no patience": (lambda: VAE(patience=0).fit(X), "patience=0", "at least 1", "pass patience=1"),
-    "no draws": (lambda: VAE(draws=0).fit(X), "draws=0", "at least 1", "pass draws=1"),
-    "no draws for a score": (lambda: VAE(score_draws=0).fit(X), "score_draws=0", "at least 1", "pass score_draws=1"),
-    "annealing what is learned": (lambda: VAE(anneal=0.5).fit(X), "anneal=0.5", "variance='learn'", "pass a number"),
-    "annealing for ever": (lambda: VAE(anneal=1.0, variance=1.0).fit(X), "anneal=1.0", "not below 1", "anneal=0.1"),
-    "bits beyond one": (lambda: VAE(noise="bernoulli").fit(X), "[0, 1]", "0 to 47", "rescale"),
-    "counts below nothing": (lambda: VAE(noise="poisson").fit(-X), "at least 0", "-47", "pass counts"),
+BAD = {
+    "no code": (lambda: Autoencoder(0).fit(X), ValueError, "n_components=0", "at least 1", "pass n_components=1"),
+    "sizes in words": (lambda: Autoencoder(hidden="64").fit(X), ValueError, "hidden='64'", "tuple", "pass (256, 128)"),
+    "one size": (lambda: Autoencoder(hidden=64).fit(X), ValueError, "hidden=64", "tuple", "pass (256, 128)"),
+    "a layer of nothing": (lambda: VAE(hidden=(8, 0)).fit(X), ValueError, "hidden=0", "at least 1", "pass hidden=1"),
+    "an unknown noise": (lambda: VAE(noise="laplace").fit(X), ValueError, "'laplace'", "gaussian, bernoulli, poisson", "pass one of these"),
+    "no variance": (lambda: VAE(variance=0).fit(X), ValueError, "variance=0", "above 0", "variance='learn'"),
+    "variance in words": (lambda: VAE(variance="own").fit(X), ValueError, "variance='own'", "above 0", "variance='learn'"),
+    "endless variance": (lambda: VAE(variance=math.inf).fit(X), ValueError, "variance=inf", "finite", "variance='learn'"),
+    "no epochs": (lambda: VAE(max_epochs=0).fit(X), ValueError, "max_epochs=0", "at least 1", "pass max_epochs=1"),
+    "no batch": (lambda: VAE(batch_size=0).fit(X), ValueError, "batch_size=0", "at least 1", "pass batch_size=1"),
+    "a batch in words": (lambda: VAE(batch_size="big").fit(X), ValueError, "batch_size='big'", "integer", "pass batch_size=1"),
+    "no step": (lambda: VAE(lr=0).fit(X), ValueError, "lr=0", "above 0", "pass lr=0.003"),
+    "a step of nan": (lambda: VAE(lr=math.nan).fit(X), ValueError, "lr=nan", "above 0", "pass lr=0.003"),
+    "all held out": (lambda: VAE(validation=1.0).fit(X), ValueError, "validation=1.0", "not below 1", "validation=0.1"),
+    "less than none": (lambda: VAE(validation=-0.1).fit(X), ValueError, "validation=-0.1", "at least 0", "validation=0.1"),
+    "too few rows": (lambda: VAE().fit(X[:2]), ValueError, "n_samples=2", "leaves 1", "pass more rows"),
+    "no patience": (lambda: VAE(patience=0).fit(X), ValueError, "patience=0", "at least 1", "pass patience=1"),
+    "no draws": (lambda: VAE(draws=0).fit(X), ValueError, "draws=0", "at least 1", "pass draws=1"),
+    "no draws for a score": (lambda: VAE(score_draws=0).fit(X), ValueError, "score_draws=0", "at least 1", "pass score_draws=1"),
+    "annealing what is learned": (lambda: VAE(anneal=0.5).fit(X), ValueError, "anneal=0.5", "variance='learn'", "pass a number"),
+    "annealing for ever": (lambda: VAE(anneal=1.0, variance=1.0).fit(X), ValueError, "anneal=1.0", "not below 1", "anneal=0.1"),
+    "bits beyond one": (lambda: VAE(noise="bernoulli").fit(X), ValueError, "[0, 1]", "0 to 47", "rescale"),
+    "counts below nothing": (lambda: VAE(noise="poisson").fit(-X), ValueError, "at least 0", "-47", "pass counts"),
     "an encoder of the wrong length": (
-        lambda: VAE(2, encoder=nn.Linear(4, 2), decoder=nn.Linear(2, 4)).fit(X), "(2, 2)", "(n, 4), mean and log scale", "last layer"),
+        lambda: VAE(2, encoder=nn.Linear(4, 2), decoder=nn.Linear(2, 4)).fit(X), ValueError, "(2, 2)", "(n, 4), mean and log scale", "last layer"),
     "a decoder of the wrong length": (
-        lambda: Autoencoder(2, encoder=nn.Linear(4, 2), decoder=nn.Linear(2, 5)).fit(X), "(5,)", "4 columns", "last layer"),
-    "a hole": (lambda: VAE().fit(np.where(X == 5, np.nan, X)), "row 1, column 1", "nan", "drop or fill"),
+        lambda: Autoencoder(2, encoder=nn.Linear(4, 2), decoder=nn.Linear(2, 5)).fit(X), ValueError, "(5,)", "4 columns", "last layer"),
+    "a hole": (lambda: VAE().fit(np.where(X == 5, np.nan, X)), ValueError, "row 1, column 1", "nan", "drop or fill"),
     "codes of another length": (
-        lambda: Autoencoder(2, **QUICK).fit(X).inverse_transform(X), "(n, 2)", "(12, 4)", "pass what transform returns"),
-    "no samples": (lambda: VAE(2, **QUICK).fit(X).sample(0), "n_samples=0", "at least 1", "pass n_samples=1"),
-    "decode before fit": (lambda: VAE(2).inverse_transform(X), "not fitted", "VAE", "fit"),
+        lambda: Autoencoder(2, **QUICK).fit(X).inverse_transform(X), ValueError, "(n, 2)", "(12, 4)", "pass what transform returns"),
+    "no samples": (lambda: VAE(2, **QUICK).fit(X).sample(0), ValueError, "n_samples=0", "at least 1", "pass n_samples=1"),
+    "decode before fit": (lambda: VAE(2).inverse_transform(X), ValueError, "not fitted", "VAE", "fit"),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_refused(case):
-    act, *says = REFUSED[case]
-    with pytest.raises(ValueError, match=r".") as caught:
-        act()
-    for part in says:
-        assert part in str(caught.value), str(caught.value)
