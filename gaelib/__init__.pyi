@@ -1,6 +1,7 @@
 # Written by tools/api.py.
 from . import core, data, noise, parallel, pictures, plot
 from .joints import flats
+from .models.autoencoder import VAE, Autoencoder
 from .models.ggae import GGAE
 from .models.kmeans import KMeans
 from .models.lgae import LGAE
@@ -21,6 +22,8 @@ __all__ = [
     "LLGAE",
     "MPPCA",
     "PPCA",
+    "VAE",
+    "Autoencoder",
     "CheckFailed",
     "GaussianMixture",
     "KMeans",

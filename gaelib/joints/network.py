@@ -49,7 +49,7 @@ class Network(Joint):
         self.decoder, self.encoder, self.noise, self.prior = decoder, encoder, noise, prior
         self.register_buffer("centre", torch.zeros(()) if centre is None else centre.clone())
         self.register_buffer("scale", torch.tensor(float(scale), dtype=self.centre.dtype))
-        start = torch.tensor((math.log(variance) - 2 * math.log(scale)) / FAST)
+        start = torch.tensor((math.log(variance) - 2 * math.log(scale)) / FAST, dtype=self.centre.dtype)
         self.tenth = nn.Parameter(start, requires_grad=learn)  # of log sigma^2, in units of the scale
 
     @property
@@ -90,6 +90,11 @@ class Network(Joint):
         return x.to(out) * out - out.exp() - torch.lgamma(x.to(out) + 1)
 
 
+def like(module: nn.Module, x: Tensor) -> Tensor:
+    """x in the dtype of the module's parameters."""
+    return x.to(next(module.parameters(), x).dtype)
+
+
 def normal(z: Tensor) -> Tensor:
     """log N(z; 0, I): (n, E) -> (n,), nats."""
     return -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
@@ -104,7 +109,7 @@ class Standardised(nn.Module):
         self.encoder, self.halves = joint.encoder, halves
 
     def forward(self, x: Tensor):
-        out = self.encoder(self.look(x).float()).float()
+        out = self.encoder(like(self.encoder, self.look(x)))
         return tuple(out.chunk(2, 1)) if self.halves else out
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from ..core import Amortise, bound, climb, objective
 from ..estimator import Estimator, Seed, draw_seed
 from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
-from ..joints.network import FAST, NOISES, Network, Standardised, layers
+from ..joints.network import FAST, NOISES, Network, Standardised, layers, like
 from ..parallel import all_sum, gather, rank_and_size
 from ..training import Epochs, Shuffled, centre_and_scale
 
@@ -139,7 +139,7 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         """Both networks on two rows, before any step."""
         joint.eval()
         with torch.no_grad():
-            z, wanted = joint.encoder(joint.standard(x).float()), self.n_components * self._halves
+            z, wanted = joint.encoder(like(joint.encoder, joint.standard(x))), self.n_components * self._halves
             if z.ndim != 2 or z.shape[1] != wanted:
                 halves = ", mean and log scale" * (self._halves - 1)
                 needs = f"n_components={self.n_components} needs (n, {wanted}){halves}"
@@ -187,7 +187,7 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         return True
 
     def _keep(self, data, joint, history):
-        super()._keep(data, joint.eval(), history)
+        super()._keep(data, joint.eval().to(data.dtype), history)  # steps are in float32, answers in the data's dtype
 
     def _finish(self, data):
         self.variance_ = float(self.joint_.variance.detach()) if self.noise == "gaussian" else None
@@ -205,15 +205,15 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def transform(self, X):
         """The code, at T = 1 the mean of q(z|x): (n, D) -> (n, n_components)."""
-        return self._open(X).map(lambda x: self._code(self.joint_, x).to(x.dtype))
+        return self._open(X).map(lambda x: self._code(self.joint_, x))
 
     def _code(self, joint, x):
-        return joint.encoder(joint.standard(x).float())[:, : self.n_components].float()
+        return joint.encoder(like(joint.encoder, joint.standard(x)))[:, : self.n_components]
 
     def inverse_transform(self, Z):
         """The mean of q_r(x|z): codes (n, n_components) -> (n, D), or pictures as fit saw them."""
         with torch.no_grad():
-            x = self._decode(Z, self.n_components, lambda z: self.joint_.decode(z.float()))
+            x = self._decode(Z, self.n_components, lambda z: self.joint_.decode(z))
         return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
 
     def impute(self, X, steps=200):
