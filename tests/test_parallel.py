@@ -13,6 +13,7 @@ from gaelib import (
     LLGAE,
     MPPCA,
     PPCA,
+    Autoencoder,
     GaussianMixture,
     KMeans,
     LinearRegression,
@@ -20,6 +21,7 @@ from gaelib import (
     data,
     parallel,
 )
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 X, Y = data.digits()
@@ -41,6 +43,7 @@ MODELS = {  # name: the model, its second table, and what must agree to which pa
     "LinearRegression": (LinearRegression(), Y, {"coef_": 1e-10, "intercept_": 1e-10}),
     "LogisticRegression": (LogisticRegression(C=0.01), NAMES, {"coef_": 1e-4, "intercept_": 1e-4}),
 }
+NETWORK = Autoencoder(2, hidden=(8,), max_epochs=2, validation=0, batch_size=599, random_state=0)  # a shard is a batch
 SEEDLESS = {  # nobody names a seed, or each process names its own
     "no seed": (KMeans(10, max_iter=3), LLGAE(3, 2, max_iter=3), GaussianMixture(3, max_iter=3)),
     "a RandomState": (KMeans(10, max_iter=3, random_state=np.random.RandomState()),),
@@ -63,6 +66,8 @@ def reply(rank, size, address, out):
     for name, models in SEEDLESS.items():
         for i, model in enumerate(models):
             found[f"{name} {i}"] = fitted(model, None).joint_.means
+    model = fitted(NETWORK, None)
+    found |= {f"network {name}": value for name, value in model.joint_.state_dict().items()}
     found |= {"own draws": KMeans(3, max_iter=1, random_state=rank).fit(parallel.shard(X)).cluster_centers_}
     np.savez(f"{out}/{rank}.npz", **{name: np.asarray(value) for name, value in found.items()})
     dist.destroy_process_group()
@@ -101,6 +106,15 @@ def test_without_a_seed_all_processes_end_with_one_model(name, replies):
 
 def test_of_many_seeds_the_first_process_decides(replies):
     assert all(np.array_equal(one["own draws"], replies[0]["own draws"]) for one in replies)
+
+
+def test_slopes_of_networks_are_averaged(replies):
+    """Every shard is one batch, so that the averaged slopes are those of all rows."""
+    alone = fitted(clone(NETWORK).set_params(batch_size=3 * 599), None).joint_.state_dict()
+    for name, value in alone.items():
+        for one in replies:
+            assert np.array_equal(one[f"network {name}"], replies[0][f"network {name}"]), name
+            assert np.abs(one[f"network {name}"] - value.numpy()).max() < 1e-4, name
 
 
 def test_alone_nothing_changes():
