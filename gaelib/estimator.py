@@ -4,7 +4,8 @@ import math
 import numbers
 import warnings
 from dataclasses import KW_ONLY
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import metadata
 from typing import Any, Self
 
 import numpy as np
@@ -41,6 +42,13 @@ def draw_seed(random_state):
     raise ValueError(f"random_state={random_state!r} is no seed: pass None, an integer, a RandomState or a Generator")
 
 
+@cache
+def _documentation():
+    """The book's address, as the package's metadata give it; empty where they give none."""
+    urls = metadata("generative-autoencoders").get_all("Project-URL", [])
+    return dict(url.split(", ", 1) for url in urls).get("Documentation", "")
+
+
 def reached(found: tuple[Joint, list[float], bool]) -> float:
     """The last objective of a joint and its history."""
     return found[1][-1]
@@ -61,6 +69,12 @@ class Model(BaseEstimator):
 
     _: KW_ONLY
     device: str | torch.device = "auto"
+
+    _doc_link_module = "gaelib"
+
+    @property
+    def _doc_link_template(self):  # where scikit-learn's picture of an estimator sends who wants to read on
+        return _documentation() and f"{_documentation()}api.html#api-{type(self).__name__.lower()}"
 
     def fit(self, X: Table, y: Any = None) -> Self:
         """Learn from X.

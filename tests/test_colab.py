@@ -18,7 +18,7 @@ from tools import colab
 from tools import nb as book
 
 PATHS = book.notebooks()
-PROJECT = {"name": "gaelib", "repository": "https://example.org/owner/name", "version": "1.2.3"}
+PROJECT = {"name": "generative-autoencoders", "repository": "https://example.org/owner/name", "version": "1.2.3"}
 URL = "https://owner.example.org/name/"
 RAW = {
     "a role": r"\{[\w:+.-]+\}`",
@@ -206,7 +206,10 @@ def test_cells(site):
     made = colab.copy(nb, "cases/a", site, PROJECT, "v1.2.3")
     assert book.dumps(nb) == before, "the copy changed its original"
     install, where, title, shown, caption, asks, stub, words, solution, broken = made.cells
-    assert '%pip install -q --no-deps "gaelib @ git+https://example.org/owner/name@v1.2.3"' in install.source
+    assert (
+        '%pip install -q --no-deps "generative-autoencoders @ git+https://example.org/owner/name@v1.2.3"'
+        in install.source
+    )
     assert f"{URL}cases/a.html" in where.source and title.source == "# A"
     assert shown.outputs[0].data["text/plain"] == "2" and "mystnb" not in shown.metadata
     assert caption.source == "**Fig. 4.** By (7)."

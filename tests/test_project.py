@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+TEXT = {".md", ".ipynb", ".py", ".yml", ".toml", ".cff", ".svg"}
+WITHOUT_CUDA = "https://download.pytorch.org/whl/cpu"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -40,7 +42,41 @@ def test_environment_yml_is_in_step():
         for part in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
         if isinstance(part, dict)
     ]
-    assert pip == ["-c constraints.txt", "-e .[book,test]"]
+    assert pip == [f"--extra-index-url {WITHOUT_CUDA}", "-c constraints.txt", "-e .[book,test]"]
+
+
+@pytest.mark.parametrize("workflow", ["publish", "test", "weekly"])
+def test_no_workflow_downloads_cuda(workflow):
+    text = (ROOT / f".github/workflows/{workflow}.yml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text)["env"] == {"PIP_EXTRA_INDEX_URL": WITHOUT_CUDA}
+
+
+def test_the_name_that_pip_installs_is_ours():
+    """`gaelib` is another project's distribution: no page or file may tell anybody to install it."""
+    pages = [path for part in ("book", "tools", ".github") for path in (ROOT / part).rglob("*") if path.suffix in TEXT]
+    for path in [*ROOT.glob("*.*"), *pages]:
+        if path.suffix in TEXT:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                wrong = re.search(r"pip install (-\S+ )*[\"']?gaelib\b|\bgaelib @ git", line)
+                assert not wrong or line.startswith("Not `pip install gaelib`"), f"{path.name}: {line.strip()}"
+
+
+def test_the_addresses_of_the_project():
+    from tools import nb
+
+    urls = PROJECT["urls"]
+    assert urls["Documentation"] == nb.project()["site"]
+    assert urls["Issues"] == urls["Repository"] + "/issues"
+    assert urls["Changelog"].startswith(urls["Repository"]) and (ROOT / urls["Changelog"].rpartition("/")[2]).exists()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an unpacked source distribution")
+def test_the_source_distribution_holds_what_its_tests_need():
+    """Every folder and file at the top of the repository: by setuptools itself, or by MANIFEST.in."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    shipped = {word for line in (ROOT / "MANIFEST.in").read_text().splitlines() for word in line.split()[1:]}
+    own = {"pyproject.toml", "README.md", "MANIFEST.in", "gaelib"}
+    assert {name.partition("/")[0] for name in tracked} - shipped - own == {".gitignore"}
 
 
 def test_every_requirement_is_pinned_and_none_is_for_cuda():

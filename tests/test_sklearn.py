@@ -1,5 +1,8 @@
 """scikit-learn's own contract for every estimator, and its tools around them."""
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import registry
@@ -9,6 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+ROOT = Path(__file__).parents[1]
 EXCEPTIONS = registry.gather("EXCEPTIONS")
 
 
@@ -39,3 +43,18 @@ def test_named_columns():
     frame = pandas.DataFrame(data.digits()[0][:50]).add_prefix("pixel")
     codes = KMeans(2, random_state=0).set_output(transform="pandas").fit_transform(frame)
     assert list(codes.columns) == ["kmeans0", "kmeans1"] and set(np.unique(codes)) == {0.0, 1.0}
+
+
+def test_the_picture_of_an_estimator_links_to_its_entry_on_the_api_page():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    entries = (ROOT / "book/api.md").read_text(encoding="utf-8")
+    for estimator in registry.gather("ESTIMATORS"):
+        page, anchor = estimator._get_doc_link().split("#")
+        assert page == project["urls"]["Documentation"] + "api.html" and f"\n({anchor})=\n" in entries
+        assert f'href="{page}#{anchor}"' in estimator._repr_html_()
+
+    class Mine(KMeans):
+        pass
+
+    Mine.__module__ = "mine"
+    assert Mine()._get_doc_link() == ""  # of what others derive, the book says nothing

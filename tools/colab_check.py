@@ -114,7 +114,7 @@ def main(argv=None):
             start, verdict = time.perf_counter(), "ok"
             try:
                 run(*execute, shutil.copy(path, away), env=asked, cwd=away)
-                run(python, "-c", f"import {project['name']}", cwd=away)
+                run(python, "-c", "import gaelib", cwd=away)
             except RuntimeError as error:
                 verdict, failed = f"failed\n{error}", failed + 1
             print(

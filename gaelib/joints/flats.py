@@ -34,6 +34,8 @@ class Flats(Joint):
     --------
     >>> import torch
     >>> joint = Flats(torch.tensor([[0.0], [4.0]]))
+    >>> joint
+    Flats(components=2, directions=0, features=1)
     >>> joint.argmax(torch.tensor([[1.0], [3.0]]))
     tensor([0, 1])
     """
@@ -43,6 +45,10 @@ class Flats(Joint):
         self.register_buffer("means", means.clone())
         self.register_buffer("bases", means.new_zeros(*means.shape, 0) if bases is None else bases.clone())
         self.variance, self.seed = variance, seed
+
+    def extra_repr(self):
+        K, D, p = self.bases.shape
+        return f"components={K}, directions={p}, features={D}"
 
     @property
     def _bases(self):  # None for points: the projection is skipped

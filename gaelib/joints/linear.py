@@ -21,6 +21,8 @@ class LinearGaussian(Joint):
     Examples
     --------
     >>> joint = LinearGaussian(torch.zeros(1), torch.ones(1, 1), 1.0)
+    >>> joint
+    LinearGaussian(directions=1, features=1)
     >>> joint.argmax(torch.tensor([[4.0]]))
     tensor([[2.]])
     """
@@ -30,6 +32,10 @@ class LinearGaussian(Joint):
         self.register_buffer("mean", mean.clone())
         self.register_buffer("weights", weights.clone())
         self.register_buffer("variance", torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).clone())
+
+    def extra_repr(self):
+        D, p = self.weights.shape
+        return f"directions={p}, features={D}"
 
     def _wide(self, x):
         """W, sigma^2, and rows seen from mu, in float64: small noise beside a strong direction needs them."""

@@ -38,6 +38,8 @@ class Mixture(Joint):
     Examples
     --------
     >>> joint = Mixture(torch.tensor([[0.0], [4.0]]), variance=1.0)
+    >>> joint
+    Mixture(components=2, directions=0, features=1)
     >>> joint.argmax(torch.tensor([[1.0], [3.0]]))
     tensor([0, 1])
     """
@@ -64,6 +66,10 @@ class Mixture(Joint):
                 name, torch.as_tensor(value, dtype=means.dtype, device=means.device).expand(shape).clone()
             )
         self.shared, self.fixed, self.floor = shared, fixed, floor
+
+    def extra_repr(self):
+        K, D, p = self.bases.shape
+        return f"components={K}, directions={p}, features={D}"
 
     @property
     def _along(self):

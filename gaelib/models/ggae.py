@@ -54,6 +54,8 @@ class KernelMixture(Joint):
     --------
     >>> w = torch.tensor([[0.0], [-1.0]], dtype=torch.float64)
     >>> joint = KernelMixture(1e3 * w, w, "exp")  # x = 0 is explained by the first component alone
+    >>> joint
+    KernelMixture(components=2, dimensions=1, features=1)
     >>> joint.argmax(torch.zeros(1, 1, dtype=torch.float64))
     tensor([[0.1353]], dtype=torch.float64)
     """
@@ -63,6 +65,10 @@ class KernelMixture(Joint):
         self.register_buffer("means", means.clone())
         self.register_buffer("prototypes", prototypes.clone())
         self.absorb, self.variance = absorb, variance
+
+    def extra_repr(self):
+        (K, D), p = self.means.shape, self.prototypes.shape[1]
+        return f"components={K}, dimensions={p}, features={D}"
 
     def log_components(self, x):
         """log p(x|k): (n, D) -> (n, K), nats."""

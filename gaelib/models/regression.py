@@ -24,13 +24,22 @@ from ..supervised import Centred, Labelled, Observed, least_squares, pairs, prod
 
 
 class Affine(Joint):
-    """b + W z, kept as ``bias + W (z - centre)`` so that codes far from the origin lose no digits."""
+    """b + W z, kept as ``bias + W (z - centre)`` so that codes far from the origin lose no digits.
+
+    Examples
+    --------
+    >>> Affine(centre=torch.zeros(3), bias=torch.zeros(2))
+    Affine(inputs=3, outputs=2)
+    """
 
     def __init__(self, centre, bias):
         super().__init__()
         self.register_buffer("centre", centre.clone())  # (p,)
         self.bias = nn.Parameter(bias.clone())  # (D,)
         self.weights = nn.Parameter(bias.new_zeros(len(bias), len(centre)))  # (D, p)
+
+    def extra_repr(self):
+        return f"inputs={len(self.centre)}, outputs={len(self.bias)}"
 
     def decode(self, z):
         """(n, p) -> (n, D)."""

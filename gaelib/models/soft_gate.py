@@ -36,6 +36,8 @@ class SoftGate(Joint):
     Two means on a line and no directions, and yet the point comes through, bent:
 
     >>> joint = SoftGate(torch.tensor([[-1.0], [1.0]]), torch.zeros(2, 1, 0))
+    >>> joint
+    SoftGate(components=2, directions=0, features=1)
     >>> gates = joint.gates(torch.tensor([[0.0], [0.5]]))
     >>> joint.decode((gates, torch.zeros(2, 0))).detach()
     tensor([[0.0000],
@@ -47,6 +49,10 @@ class SoftGate(Joint):
         if not scale > 0:
             raise ValueError(f"scale={scale} must be above 0: it is the variance of the gates' kernels")
         self.means, self.bases, self.scale = nn.Parameter(means.clone()), nn.Parameter(bases.clone()), scale
+
+    def extra_repr(self):
+        K, D, p = self.bases.shape
+        return f"components={K}, directions={p}, features={D}"
 
     def gates(self, x):
         """f (n, K): positive, and of sum 1."""

@@ -9,7 +9,6 @@ averaging along the way (``average``).
 """
 
 import copy
-import math
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,11 +19,11 @@ from tqdm import tqdm
 
 from ..core import ascend
 from ..estimator import draw_seed
-from ..hyper import need_integer
 from ..noise import gaussian
 from ..rows import pick_device
-from .hourglass import NETWORKS, Hourglass
-from .operators import Downsample, Linear, Mask, channels_first
+from ._checks import array, built, check_operator, check_options, measured
+from .hourglass import NETWORKS, Hourglass  # noqa: F401  benchmarks look for the sizes here
+from .operators import Downsample, Linear, Mask
 from .stopping import WindowedVariance
 
 __all__ = ["Downsample", "Hourglass", "Linear", "Mask", "Restoration", "WindowedVariance", "deep_image_prior", "psnr"]
@@ -156,17 +155,17 @@ def deep_image_prior(
     >>> deep_image_prior(noisy, steps=2, random_state=0).averaged.shape
     (24, 24)
     """
-    _check_options(steps, stop, average, input_noise, lr, precision)
-    y, picture = _measured(image, operator, shape, reference)
+    check_options(steps, stop, average, input_noise, lr, precision)
+    y, picture = measured(image, operator, shape, reference)
     height, width, channels = (*picture, 1)[:3]
     seed = draw_seed(random_state)
-    network = _built(network, channels, (height, width), seed)
+    network = built(network, channels, (height, width), seed)
     device = pick_device(device, image if torch.is_tensor(image) else None)
     if isinstance(operator, nn.Module):
         operator = copy.deepcopy(operator).to(device)
     operator = operator or nn.Identity()
     y = y.to(device)
-    _check_operator(operator, y, (1, channels, height, width))
+    check_operator(operator, y, (1, channels, height, width))
 
     # Convolutions are faster with the channels of a pixel side by side in memory.
     network.to(device, memory_format=torch.channels_last).train()
@@ -203,7 +202,7 @@ class _Climb:
 
     def __init__(self, result, stop, average, reference, callback):
         self.result, self.stop, self.average, self.callback = result, stop, average, callback
-        self.reference = None if reference is None else _array(reference).astype(np.float64)
+        self.reference = None if reference is None else array(reference).astype(np.float64)
         self.kept = None
         result.history["objective"] = []
         if reference is not None:
@@ -233,7 +232,7 @@ class _Climb:
     def _compare(self, result):
         from skimage.metrics import structural_similarity
 
-        image, averaged = (_array(part).astype(np.float64) for part in (result.image, result.averaged))
+        image, averaged = (array(part).astype(np.float64) for part in (result.image, result.averaged))
         result.history["psnr"].append(float(psnr(image, self.reference)))
         result.history["psnr_averaged"].append(float(psnr(averaged, self.reference)))
         window = min(7, *self.reference.shape[:2])
@@ -261,99 +260,7 @@ def _render(network, z, precision):
     return torch.func.functional_call(network, weights, (z.bfloat16(),)).float()
 
 
-def _array(values):
-    return values.detach().cpu().numpy() if torch.is_tensor(values) else np.asarray(values)
-
-
 def _like(image, axes, x):
     """(1, C, H, W) as a picture of the caller's kind."""
     x = x[0].movedim(0, -1) if axes == 3 else x[0, 0]
     return x.to(image.device) if torch.is_tensor(image) else x.cpu().numpy()
-
-
-# --- What is refused before any work -------------------------------------------------------------------------
-
-
-def _check_options(steps, stop, average, input_noise, lr, precision):
-    need_integer("steps", steps)
-    if stop is not None and not isinstance(stop, WindowedVariance):
-        raise ValueError(f"stop={stop!r} is no rule: pass None, or WindowedVariance(window=30, patience=80)")
-    if not 0 <= average < 1:
-        raise ValueError(f"average={average} is not in [0, 1): pass 0 for none, or for example 0.9")
-    if not 0 <= input_noise < math.inf:
-        raise ValueError(f"input_noise={input_noise} is not at least 0 and finite: pass 0 for none, or 1/30")
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr={lr} is not above 0 and finite: pass for example 0.01")
-    if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"precision={precision!r} is unknown: pass 'float32' or 'bfloat16'")
-
-
-def _check_values(name, values, pixels):
-    bad = ~np.isfinite(values)
-    if bad.any():
-        where = tuple(np.argwhere(bad)[0].tolist())
-        raise ValueError(
-            f"the {name} holds {bad.sum()} non-finite of {values.size} values, the first at {where}: fill them, or "
-            "pass Mask(known) as the operator"
-        )
-    if pixels and values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(
-            f"the {name}'s values go from {values.min():g} to {values.max():g}, not within [0, 1]: divide "
-            "(by 255 if they are bytes), or clip"
-        )
-
-
-def _measured(image, operator, shape, reference):
-    """The measurement as a tensor, channels first, and the picture's shape."""
-    values = _array(image).astype(np.float32)
-    known = getattr(reference, "shape", None)
-    if hasattr(operator, "picture"):
-        shape = operator.picture(values.shape)
-    else:
-        shape = shape or (known if operator is not None else None) or values.shape
-    shape = tuple(shape)
-    if not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))) or 0 in shape:
-        raise ValueError(
-            f"a picture is (H, W), or (H, W, C) with 1 to 4 channels, got {len(shape)} axes {shape}: put the channels "
-            "last, or pass shape=(H, W) beside an operator"
-        )
-    if known is not None and tuple(known) != shape:
-        raise ValueError(f"the reference is {tuple(known)}, the picture {shape}: pass one of the picture's shape")
-    if isinstance(operator, Mask):
-        values[~operator.like(values)] = 0
-    _check_values("image", values, operator is None or isinstance(operator, (Mask, Downsample)))
-    if reference is not None:
-        _check_values("reference", _array(reference), True)
-    return channels_first(torch.from_numpy(values), len(shape) == 3), shape
-
-
-def _built(network, channels, size, seed):
-    """The network with its first weights, drawn from the seed alone."""
-    if isinstance(network, nn.Module):
-        return copy.deepcopy(network).requires_grad_()
-    if network not in NETWORKS:
-        raise ValueError(f"network={network!r} is unknown: pass one of {sorted(NETWORKS)}, or a Module")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Hourglass(channels, **NETWORKS[network])
-    if min(size) <= 2**network.scales:
-        raise ValueError(
-            f"the picture is {size}, and {network.scales} halvings need more than {2**network.scales} pixels a side: "
-            "pass a larger picture, or an Hourglass with fewer scales"
-        )
-    return network
-
-
-def _check_operator(operator, y, shape):
-    """Refuse an operator whose answer is not the measurement's, or that blocks the gradient."""
-    with torch.enable_grad():
-        answer = operator(torch.full(shape, 0.5, device=y.device).requires_grad_())
-    if answer.shape != y.shape:
-        raise ValueError(
-            f"the operator makes {tuple(answer.shape)} of a picture {shape}, the image is {tuple(y.shape)} with "
-            "channels first: pass the image that the operator makes, or shape="
-        )
-    if not answer.requires_grad:
-        raise ValueError(
-            f"0 of {answer.numel()} values of the operator's answer carry a gradient: write it with torch's functions"
-        )
