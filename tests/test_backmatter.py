@@ -6,10 +6,14 @@ something wrong and see it complain.
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import bookext
 
 M, S = re.MULTILINE, re.DOTALL
 BOOK = Path(__file__).parents[1] / "book"
@@ -31,14 +35,6 @@ LEDGER = {  # section -> ids: the ledger's rows, independent of ledger.yml
 }
 VERDICTS = {"holds", "condition", "typo", "fails", "claim", "definition", "ours"}
 FIELDS = {"id", "section", "statement", "verdict", "note", "chapter", "anchor"}
-PARTS = {"idea": "The idea", "cases": "Special cases", "family": "The family", "practice": "In practice"}
-INFER = {"argmax", "climb", "soft", "encoder", "none"}
-MODELS = [
-    "k-means", "k-NN memory", "Gaussian mixture", "GGAE", "LGAE and PCA", "Probabilistic PCA", "LLGAE", "NMF",
-    "Sparse coding", "Linear regression", "Logistic regression", "LLE", "t-SNE", "Autoencoder", "VAE",
-    "Denoising autoencoder", "Contractive autoencoder", "GLO", "Gradient-origin network", "IMLE", "GAN",
-    "Deep image prior", "Maximal activation", "Attention",
-]  # fmt: skip
 GREEK = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi "
     "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi "
@@ -294,14 +290,23 @@ def test_bibliography_entries_say_where_to_find_them():
         assert re.search(r"year\s*=\s*\{(\d{4})\}", entry).group(1) in key, key
 
 
-def test_map_has_every_model_once_and_in_order():
-    nodes = load("map.yml")["nodes"]
-    assert [node["name"] for node in nodes] == MODELS
-    for node in nodes:
-        assert set(node) == {"name", "part", "chapter", "infer", "line"}, node["name"]
-        assert node["infer"] in INFER, node["name"]
-        assert PARTS.get(node["chapter"].split("/")[0]) == node["part"], node["name"]
-        assert node["line"].endswith(".") and len(node["line"]) < 100, node["name"]
+def map_faults(models):
+    """What is wrong with the nodes of the map, each beside its model."""
+    names, faults = [model.get("name") for model in models], []
+    for model in models:
+        faults += [(model["name"], "fields")] * (set(model) != {"name", "chapter", "infer", "line"})
+        faults += [(model["name"], "twice")] * (names.count(model["name"]) > 1)
+        faults += [(model["name"], "infer")] * (model.get("infer") not in bookext.ANSWERS)
+        faults += [(model["name"], "part")] * (model["chapter"].split("/")[0] not in bookext.PARTS)
+        faults += [(model["name"], "line")] * (not (model["line"].endswith(".") and len(model["line"]) < 100))
+    return faults
+
+
+def test_the_map_has_every_chapter_of_a_model_and_no_model_twice():
+    models = bookext.models(BOOK)
+    assert map_faults(models) == [] and len(models) >= 24
+    chapters = {doc for doc in docnames() if doc.startswith(("cases/", "family/"))}
+    assert chapters <= {model["chapter"] for model in models}, "say the chapter's models in its notebook's metadata"
 
 
 # --- the checks can fail ------------------------------------------------------------------------------------
@@ -323,6 +328,15 @@ GOOD = {
 def test_a_bad_row_is_seen(change):
     assert row_faults(GOOD) == []
     assert row_faults(GOOD | change)
+
+
+@pytest.mark.parametrize("change", [
+    {"name": "GAN"}, {"part": "The family"}, {"infer": "guess"}, {"chapter": "attic/x"}, {"line": "No stop"},
+], ids=str)  # fmt: skip
+def test_a_bad_node_of_the_map_is_seen(change):
+    good = {"name": "X", "chapter": "cases/x", "infer": "argmax", "line": "It ends."}
+    assert map_faults([good]) == []
+    assert map_faults([good | change, good | {"name": "GAN"}])
 
 
 def test_bad_tex_is_seen():

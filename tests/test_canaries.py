@@ -252,8 +252,7 @@ def build(tmp_path):
     shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("references.bib", "map.yml"):
-        shutil.copy(ROOT / "book" / name, pages)
+    shutil.copy(ROOT / "book" / "references.bib", pages)
     (pages / "ledger.yml").write_text(LEDGER)
     (pages / "_toc.yml").write_text("format: jb-book\nroot: ledger\nchapters:\n  - file: page\n")
     (pages / "ledger.md").write_text("# Ledger\n\n:::{ledger-table}\n:::\n")

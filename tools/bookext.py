@@ -1,11 +1,12 @@
 """The book's own roles and directives, and the stamp at the foot of each page.
 
-A small Sphinx extension. It reads committed text (`book/ledger.yml`, `book/map.yml`, `pyproject.toml`) and,
+A small Sphinx extension. It reads committed text (`book/ledger.yml`, `book/map.yml`, notebooks' metadata, `pyproject.toml`) and,
 where a test run left one, `_build/results.xml`; it needs neither torch nor gaelib.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from functools import lru_cache
 from html import escape
@@ -42,7 +43,8 @@ TERMS = {  # option -> (its term, its name); the four after z read as one line
     "prior": (r"\log q_w(z)", "prior"),
     "decoder": (r"{}+\log q_r(x\mid z)\bigr]", "decoder"),
 }
-ANSWERS = {  # infer in map.yml -> what the map says
+PARTS = {"idea": "The idea", "cases": "Special cases", "family": "The family", "practice": "In practice"}
+ANSWERS = {  # infer of a model -> what the map says
     "argmax": "an exact maximum", "climb": "gradient steps", "encoder": "a trained network",
     "soft": "a distribution over codes", "none": "nothing is inferred",
 }  # fmt: skip
@@ -286,15 +288,30 @@ class Doors(SphinxDirective):
         return [nodes.container("", *self.parse_content_to_nodes(), classes=["gae-doors"])]
 
 
+def models(book: Path) -> list[dict]:
+    """What the map shows: the models that the notebooks name in their metadata, in the book's order; then the planned."""
+    chapters = [chapter["file"] for part in load(book / "_toc.yml")["parts"] for chapter in part["chapters"]]
+    written = [
+        {**model, "chapter": chapter}
+        for chapter in chapters
+        if (path := book / f"{chapter}.ipynb").exists()
+        for model in json.loads(path.read_text(encoding="utf-8"))["metadata"].get("models", [])
+    ]
+    return written + load(book / "map.yml")["nodes"]
+
+
 class ModelMap(SphinxDirective):
-    """The models of book/map.yml by part and by who answers the max; grey and no link where no page is."""
+    """Every model by part and by who answers the max; grey and no link where no page is."""
 
     def run(self):
-        models = load(Path(self.env.srcdir) / "map.yml")["nodes"]
+        for name in ("_toc.yml", "map.yml"):
+            self.env.note_dependency(str(Path(self.env.srcdir) / name))
+        nodes_ = models(Path(self.env.srcdir))
         return [
             element
-            for part in dict.fromkeys(model["part"] for model in models)
-            for element in self.part(part, [model for model in models if model["part"] == part])
+            for folder, title in PARTS.items()
+            if (chosen := [model for model in nodes_ if model["chapter"].partition("/")[0] == folder])
+            for element in self.part(title, chosen)
         ]
 
     def part(self, title, models):

@@ -42,7 +42,7 @@ LANGUAGE = {
 
 def normalise(nb):
     """Drop from a notebook what differs between machines and moments. In place; returns nb."""
-    kept = {key: nb.metadata[key] for key in ("accelerator", "colab", "myst") if key in nb.metadata}
+    kept = {key: nb.metadata[key] for key in ("accelerator", "colab", "models", "myst") if key in nb.metadata}
     nb.metadata = NotebookNode(kept | {"kernelspec": NotebookNode(KERNELSPEC), "language_info": NotebookNode(LANGUAGE)})
     for cell in nb.cells:
         for key in ("execution", "collapsed", "ExecuteTime"):

@@ -38,6 +38,11 @@ class Network(Joint):
     Examples
     --------
     >>> joint = Network(nn.Identity(), variance=0.5, prior="flat")
+    >>> joint
+    Network(
+      noise=gaussian, prior=flat
+      (decoder): Identity()
+    )
     >>> joint.log_joint(torch.zeros(1, 2), torch.ones(1, 2))  # -2 - log pi
     tensor([-3.1447])
     """
@@ -51,6 +56,9 @@ class Network(Joint):
         self.register_buffer("scale", torch.tensor(float(scale), dtype=self.centre.dtype))
         start = torch.tensor((math.log(variance) - 2 * math.log(scale)) / FAST, dtype=self.centre.dtype)
         self.tenth = nn.Parameter(start, requires_grad=learn)  # of log sigma^2, in units of the scale
+
+    def extra_repr(self):
+        return f"noise={self.noise}, prior={self.prior}"
 
     @property
     def log_variance(self) -> Tensor:
