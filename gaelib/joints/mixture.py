@@ -4,11 +4,28 @@ import math
 
 import torch
 
-from ..core import Joint
+from ..core import Joint, Soft
 from ..solvers.nearest import ENTRIES, project, side_by_side
 from ..solvers.sums import products, total
 
 LEAST = 1e-30  # rows that weigh less than this together support no component
+
+
+def softened(nats, T):
+    """Weights r = softmax(l/T) over the components, and T times their entropy: (n, K) -> (n, K), (n,)."""
+    away = (nats - nats.amax(1, keepdim=True)) / T
+    r = away.exp()
+    every = r.sum(1, keepdim=True)
+    r /= every
+    return r, T * (every[:, 0].log() - (r * away).sum(1))
+
+
+def added(found):
+    """One dict of sums out of many."""
+    sums = {}
+    for each in found:
+        sums = {name: value + sums.get(name, 0) for name, value in each.items()}
+    return sums
 
 
 class Mixture(Joint):
@@ -120,8 +137,8 @@ class Mixture(Joint):
 
     def posterior(self, x, T):
         """Weights r (n, K) = softmax(l/T) over the components, and T times their entropy; float64."""
-        r = (self.log_joints(x) / T).softmax(1)
-        return (r,), T * torch.special.entr(r).sum(1)
+        r, bonus = softened(self.log_joints(x), T)
+        return (r,), bonus
 
     def code(self, x):
         """The posterior mean of e_k (x) [u, 1], block by block: (n, D) -> (n, K (p + 1))."""
@@ -138,19 +155,20 @@ class Mixture(Joint):
 
         x is measured from the middle of the means, so that data far from the origin lose no digits.
         """
-        sums = {}
-        for (part, squares, inside), r in zip(self._parts(x), self._weights(z).split(self._rows())):
-            weighted = inside * r[:, :, None]
-            found = {
-                "n": total(r),
-                "x": products(r, part),
-                "u": total(weighted),
-                "xu": products(part, weighted.flatten(1)).unflatten(1, inside.shape[1:]).transpose(0, 1),
-                "square": total(r * (squares + inside.square().sum(2))),
-                "objective": total(r * self._nats(squares, inside)).sum(),
-            }
-            sums = {name: value + sums.get(name, 0) for name, value in found.items()}
-        return sums
+        weights = self._weights(z).split(self._rows())
+        return added(self._found(*parts, self._nats(*parts[1:]), r) for parts, r in zip(self._parts(x), weights))
+
+    def _found(self, part, squares, inside, nats, r):
+        """The sums of one chunk."""
+        weighted = inside * r[:, :, None]
+        return {
+            "n": total(r),
+            "x": products(r, part),
+            "u": total(weighted),
+            "xu": products(part, weighted.flatten(1)).unflatten(1, inside.shape[1:]).transpose(0, 1),
+            "square": total(r * (squares + inside.square().sum(2))),
+            "objective": total(r * nats).sum(),
+        }
 
     @torch.no_grad()
     def update(self, sums):
@@ -216,3 +234,31 @@ class Mixture(Joint):
             code = torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]
             filled.append(torch.where(there, part, code.flatten(1).to(part) @ decoder))
         return torch.cat(filled)
+
+
+class Expect(Soft):
+    """`Soft` for a `Mixture` during a fit: the posterior with ``stats`` of its own, from the same reading of the rows.
+
+    Examples
+    --------
+    >>> joint, x, answer = Mixture(torch.tensor([[0.0], [4.0]])), torch.tensor([[1.0], [3.0]]), Expect()
+    >>> z, _ = answer(joint, x)
+    >>> bool((answer.stats(x, z)["x"] == joint.stats(x, z)["x"]).all())
+    True
+    """
+
+    @torch.no_grad()
+    def __call__(self, joint, x):
+        r, bonus, found = [], [], []
+        for parts in joint._parts(x):
+            nats = joint._nats(*parts[1:])
+            weights, entropy = softened(nats, self.T)
+            found.append(joint._found(*parts, nats, weights))
+            r.append(weights)
+            bonus.append(entropy)
+        self.joint, self.z, self.sums = joint, (torch.cat(r),), added(found)
+        return self.z, torch.cat(bonus)
+
+    def stats(self, x, z):
+        """The sums at the code just found."""
+        return self.sums if z is self.z else self.joint.stats(x, z)

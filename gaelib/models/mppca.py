@@ -19,7 +19,7 @@ from ..core import Exact, Soft, alternate
 from ..estimator import Estimator, Iterative, draw_seed
 from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
 from ..joints.flats import Flats
-from ..joints.mixture import Mixture
+from ..joints.mixture import Expect, Mixture
 from ..parallel import all_sum
 from ..solvers.eigen import upright
 from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
@@ -76,6 +76,9 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
             fixed=self.prior_variance is not None,
             floor=self.floor * spread,
         )
+
+    def _reading(self, joint, data):
+        return Expect(), data
 
     def _finish(self, data):
         joint = self.joint_
