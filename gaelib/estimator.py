@@ -124,8 +124,8 @@ class Model(BaseEstimator):
         generator = torch.Generator().manual_seed(from_first(draw_seed(self.random_state)))
         found, history = [], []
         try:
-            for _ in range(self._starts()):
-                joint, history = self._start(data, generator), []
+            for joint in self._starts(data, generator):
+                history = []
                 settled = self._learn(joint, data, history)
                 if not math.isfinite(history[-1]):
                     raise FloatingPointError(f"the objective is {history[-1]}: bring the data to moderate units")
@@ -180,8 +180,9 @@ class Model(BaseEstimator):
                 param.data.copy_(value)
             raise
 
-    def _starts(self):
-        return getattr(self, "n_init", 1)
+    def _starts(self, data, generator):
+        """The joints to learn from, one after the other, of which the best is kept."""
+        return (self._start(data, generator) for _ in range(getattr(self, "n_init", 1)))
 
     def _keep(self, data, joint, history):
         self.joint_, self.history_, self.n_iter_ = joint, list(history), len(history)

@@ -118,6 +118,8 @@ def view(part: Any) -> Tensor:
         return part
     part = np.require(part, requirements=["C"])
     part = part.copy() if min(part.strides, default=0) < 0 else part  # one reversed row counts as contiguous
+    if part.flags.writeable:
+        return torch.from_numpy(part)
     with warnings.catch_warnings():  # nothing here writes into what it is given
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(part)

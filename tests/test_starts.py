@@ -8,7 +8,7 @@ import pytest
 import torch
 from gaelib import LLGAE, GaussianMixture, KMeans, data
 from gaelib.rows import Rows
-from gaelib.solvers.starts import sample_rows, spread_rows
+from gaelib.solvers.starts import ahead, sample_rows, spread_rows
 from sklearn.exceptions import ConvergenceWarning
 
 
@@ -103,3 +103,50 @@ def test_figures_of_fashion_mnist(real_data):
         ends.append([KMeans(10, init=start).fit(x).inertia_ for start in starts])
     sampled, whole = np.median(ends, 0)
     assert sampled < 1.01 * whole
+
+
+# --- many starts side by side ------------------------------------------------------------------------------
+
+
+def runs(X, starts):
+    """What each start ends with, alone and exactly."""
+    return [KMeans(len(start), init=start, tol=0).fit(X).inertia_ for start in starts]
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_start_that_ends_best_wins_the_race(seed, offset):
+    X = data.digits()[0].astype(np.float32)
+    starts = X[np.random.default_rng(seed).integers(0, len(X), (6, 10))]
+    expected = runs(X, starts)
+    for batches in (X + offset, [X[:700] + offset, X[700:] + offset]):
+        won = ahead(Rows(batches, KMeans(), reset=True), torch.tensor(starts + offset), 300, 0.0)
+        assert expected[won] <= min(expected) * (1 + 1e-5)
+    assert max(expected) > min(expected) * (1 + 1e-3)  # there was something to win
+
+
+def test_the_race_changes_how_fast_the_best_is_found_and_not_which(monkeypatch):
+    X = data.digits()[0]
+    model = KMeans(10, n_init=6, random_state=1)
+    raced = model.fit(X).labels_.copy(), list(model.history_)
+    monkeypatch.setattr("gaelib.solvers.starts.SMALL", 0)
+    in_turn = model.fit(X).labels_, model.history_
+    assert np.array_equal(raced[0], in_turn[0]) and np.allclose(raced[1], in_turn[1], rtol=1e-12, atol=0)
+
+
+def test_a_stream_is_read_once_a_pass_for_all_starts(monkeypatch):
+    X, readings = data.digits()[0], []
+    for small in (2**23, 0):
+        monkeypatch.setattr("gaelib.solvers.starts.SMALL", small)
+        batches = Batches(X[:900], X[900:])
+        KMeans(10, n_init=8, random_state=0).fit(batches)
+        readings.append(batches.readings)
+    assert readings[0] < readings[1] / 2
+
+
+def test_no_race_where_a_start_would_lose_a_point_or_on_large_tables():
+    X = np.concatenate([np.zeros((5, 1)), np.ones((5, 1))])
+    rows = Rows(X, KMeans(), reset=True)
+    assert ahead(rows, torch.tensor([[[0.0], [9.0]], [[0.0], [1.0]]], dtype=torch.float64), 5, 0.0) is None
+    large = Rows(np.zeros((2**20, 1)), KMeans(), reset=True)
+    assert ahead(large, torch.zeros(2, 9, 1), 5, 0.0) is None

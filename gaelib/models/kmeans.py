@@ -21,7 +21,7 @@ from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..rows import real, view
 from ..solvers.pruning import Known
-from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
+from ..solvers.starts import ahead, sample_rows, spread_rows, warn_if_alike
 
 
 class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
@@ -113,7 +113,14 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     n_init: int = count(1)
     max_iter: int = count(300)
 
-    def _starts(self):
+    def _starts(self, data, generator):
+        joints = [self._start(data, generator) for _ in range(self._count())]
+        if len(joints) > 1:
+            best = ahead(data, torch.stack([joint.means for joint in joints]), self.max_iter, self.tol)
+            joints = joints if best is None else [joints[best]]
+        return joints
+
+    def _count(self):
         return self.n_init if isinstance(self.init, str) else 1
 
     def _check(self, n, width):

@@ -94,17 +94,14 @@ class LLGAE(KMeans):
         super()._check(n, width)
         check_components(self, n, width)
 
-    def _starts(self):
-        return 1  # of several, `_start` gives the one ahead
+    def _starts(self, data, generator):
+        starts = [self._start(data, generator) for _ in range(self._count())]
+        if len(starts) == 1:
+            return starts
+        ahead = [alternate(joint, data, self.infer, RACE, all_sum=all_sum)[-1] for joint in starts]
+        return [starts[ahead.index(max(ahead))]]
 
     def _start(self, data, generator):
-        starts = [self._warm(data, generator) for _ in range(super()._starts())]
-        if len(starts) == 1:
-            return starts[0]
-        ahead = [alternate(joint, data, self.infer, RACE, all_sum=all_sum)[-1] for joint in starts]
-        return starts[ahead.index(max(ahead))]
-
-    def _warm(self, data, generator):
         """A start: k-means for a few passes over a sample, and directions of the rows that are nearest to each mean."""
         p, sample = self.n_components, sample_rows(data, self.n_clusters, generator)
         points = self._points(sample, data, generator)

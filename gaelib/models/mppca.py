@@ -22,6 +22,7 @@ from ..joints.flats import Flats
 from ..joints.mixture import Expect, Mixture
 from ..parallel import all_sum
 from ..solvers.eigen import upright
+from ..solvers.pruning import Known
 from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
 from ..solvers.sums import total
 
@@ -64,7 +65,8 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
             raise ValueError("all rows are equal (variance 0), so their density is unbounded: pass rows that differ")
         sample = sample_rows(data, K, generator)
         points = Flats(spread_rows(sample, K, generator), variance=spread / 2)  # so that no unit is seen
-        value = alternate(points, [sample], Exact(), 10, 1e-3)[-1]
+        infer = Known(points, [sample]) if sample.device.type == "cpu" else Exact()
+        value = alternate(points, [sample], infer, 10, 1e-3)[-1]
         error = (points.constant - value) * spread  # the squared distance to the nearest mean
         axes = torch.linalg.qr(torch.randn(K, D, p, generator=generator, dtype=torch.float64)).Q
         return Mixture(
@@ -78,7 +80,7 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
         )
 
     def _reading(self, joint, data):
-        return Expect(), data
+        return Expect(), data.views or data
 
     def _finish(self, data):
         joint = self.joint_
