@@ -1,6 +1,7 @@
 # Written by tools/api.py.
 from . import core, data, noise, parallel, pictures, plot
 from .joints import flats
+from .models.attention import AttentionAutoencoder
 from .models.autoencoder import VAE, Autoencoder
 from .models.ggae import GGAE
 from .models.kmeans import KMeans
@@ -23,6 +24,7 @@ __all__ = [
     "MPPCA",
     "PPCA",
     "VAE",
+    "AttentionAutoencoder",
     "Autoencoder",
     "CheckFailed",
     "GaussianMixture",

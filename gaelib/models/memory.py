@@ -1,4 +1,4 @@
-"""Memory: as many codes as data points, the limit of k-means that learns nothing (ledger E3-E5)."""
+"""Memory: as many codes as data points, the limit of k-means that learns nothing (ledger E3-E5, L18)."""
 
 __all__ = ["Memory"]
 
@@ -6,16 +6,22 @@ from math import log, pi
 
 import torch
 
+from ..core import Exact, Soft
+from ..hyper import hyper, number
 from ..joints.flats import Flats
 from ..parallel import rank_and_size
 from .kmeans import Codebook
 
 
+@hyper
 class Memory(Codebook):
     """The autoencoder that stores every training row and decodes a new one as its nearest neighbour.
 
     Parameters
     ----------
+    temperature : float
+        T, in nats.  Above 0 the code is the whole posterior, ``softmax(-||x - x_n||^2 / T)``, and decodes to its mean:
+        one read of a modern Hopfield network with beta = 2 / T, if the rows are equally long (Ramsauer et al., 2021).
     device : str
         As in `KMeans`.
 
@@ -36,7 +42,13 @@ class Memory(Codebook):
     array([1])
     """
 
+    temperature: float = number(0.0, "temperature=0 for the nearest row", closed=True)
     random_state, verbose = 0, 0  # nothing is drawn, nothing is waited for
+
+    @property
+    def infer(self):
+        """The nearest row, or at T > 0 all of them."""
+        return Soft(self.temperature) if self.temperature else Exact()
 
     def _check(self, n, width):
         if rank_and_size()[1] > 1:
@@ -46,6 +58,9 @@ class Memory(Codebook):
         return Flats(torch.cat(list(data)))
 
     def _learn(self, joint, data, history):
+        if self.temperature:
+            history.append(self._objective(joint, data))
+            return True
         # Every stored row finds itself at distance 0: looking for it would cost N^2 D operations.
         N, D = joint.means.shape
         history.append(-log(N) - 0.5 * D * log(2 * pi * joint.variance))
@@ -53,3 +68,9 @@ class Memory(Codebook):
 
     def _finish(self, data):
         pass
+
+    def transform(self, X):
+        """The code: (n, D) -> (n, N), one-hot, or at T > 0 weights of sum 1."""
+        if not self.temperature:
+            return super().transform(X)
+        return self._open(X).map(lambda x: self.infer(self.joint_, x)[0][0].to(self.joint_.means))
