@@ -99,6 +99,15 @@ def test_of_equals_the_first(full):
     assert ask(joint, x).max() < len(means) and not full
 
 
+def test_rounding_alone_rules_nobody_out(full):
+    """Each row is a point that has a twin within float32's rounding; only residuals tell the two apart."""
+    means = clouds(dtype=torch.float32)[1]
+    twins = means * (1 + 1e-5 * torch.rand(means.shape, generator=torch.Generator().manual_seed(0)))
+    points = torch.cat([means, twins])
+    for x in (points, points.flip(0)):
+        assert torch.equal(ask(Flats(points), x), brute(x, points).argmin(1)) and not full
+
+
 def test_gives_up_where_the_bounds_rule_out_little(full):
     x = torch.randn(2000, 300, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     joint = Flats(x[:200])  # noise without directions: every centre is about as far

@@ -153,6 +153,14 @@ def test_one_update_never_lowers_the_objective_at_fixed_codes(absorb, seed):
     assert np.diff(values).min() >= -1e-10 and values[-1] > values[0] + 1
 
 
+def test_where_the_bound_is_tight_a_step_reaches_the_code():
+    """Of a row that one component explains, far below b: -||z - w||^2, whose best w is z itself."""
+    means = torch.tensor([[0.0], [99.0]], dtype=torch.float64)
+    model, z = KernelMixture(means, torch.zeros(2, 2).double(), 1e6), torch.tensor([[1.0, -2.0]]).double()
+    model.update(model.stats(means[:1], z))
+    assert (model.prototypes[0] - z[0]).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("b", [1e-3, 0.1, 1.0, 30.0])
 def test_the_bound_on_the_curvature_is_the_least(b):
     s = np.linspace(0, 40, 400001)
