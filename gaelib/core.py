@@ -21,12 +21,13 @@ from itertools import chain, repeat
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from .losses import floor, mean, soft_floor  # noqa: F401  their old address
 from .solvers.climb import Code, climb
 
 Infer = Callable[["Joint", Tensor], tuple[Any, Tensor]]
+Sums = dict[str, Tensor]
 
 
 class Joint(nn.Module):
@@ -89,18 +90,15 @@ class Amortise(nn.Module):
     Of that q one draw is scored (a VAE, T = 1).  With ``shared`` noise no row's score depends on where it stands.
     """
 
-    def __init__(self, encoder: nn.Module, T=0.0, generator: torch.Generator | None = None, shared=False):
+    def __init__(self, encoder: nn.Module, T: float = 0.0, generator: Generator | None = None, shared: bool = False):
         super().__init__()
         self.encoder, self.T, self.generator, self.shared = encoder, T, generator, shared
 
     def propose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A draw z of q, log q(z|x) there, and H[q]: (n, *Z), (n,), (n,), nats."""
         centre, log_scale = self.encoder(x)
-        shape, where = (
-            centre[:1].shape if self.shared else centre.shape,
-            {"dtype": centre.dtype, "device": centre.device},
-        )
-        noise = torch.randn(shape, generator=self.generator, **where)
+        shape = centre[:1].shape if self.shared else centre.shape
+        noise = torch.randn(shape, generator=self.generator, dtype=centre.dtype, device=centre.device)
         entropy = (log_scale + 0.5 * math.log(2 * math.pi * math.e)).flatten(1).sum(1)
         return centre + log_scale.exp() * noise, (0.5 - 0.5 * noise**2).flatten(1).sum(1) - entropy, entropy
 
@@ -171,7 +169,7 @@ def _rounding(joint, value, risen):
     return 64 * eps * abs(value) + eps**0.5 * risen + (64 * eps * size) ** 2
 
 
-def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> dict[str, Tensor]:
+def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> Sums:
     """One pass: the ``stats`` (``infer``'s own, if it has them) of all batches at their codes, added in float64.
 
     ``alternate`` is this and ``update``; a distributed engine is this on every worker, an addition, and ``update``.
@@ -189,8 +187,9 @@ def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> dict[str, Tenso
 
 
 def alternate(
-    joint, batches, infer, steps: int, tol=0.0, all_sum=lambda sums: sums, on_step=lambda *_: None
-) -> History:
+    joint: Joint, batches: Iterable[Tensor], infer: Any, steps: int, tol: float = 0.0,
+    all_sum: Callable[[Sums], Sums] = lambda sums: sums, on_step: Callable[[int, float], Any] = lambda *_: None,
+) -> History:  # fmt: skip
     """Maximise over z, then over m, and again: Lloyd, EM and alternating least squares in one loop.
 
     ``batches`` is read once per step.  The steps end when one raises the objective by no more than ``tol`` of all that
@@ -219,8 +218,10 @@ def alternate(
 
 
 def ascend(
-    f, params, steps: int, lr, optimiser=torch.optim.Adam, on_step=lambda *_: None, batches=None, average=tuple
-) -> History:
+    f: Callable[..., Tensor], params: Iterable[Tensor], steps: int, lr: float | Callable[[int], float],
+    optimiser: Callable[..., Any] = torch.optim.Adam, on_step: Callable[[int, float], Any] = lambda *_: None,
+    batches: Iterable[Any] | None = None, average: Callable[[Any], Iterable[Tensor]] = tuple,
+) -> History:  # fmt: skip
     """Move parameters, and nothing else, up the slope of f, ``lambda: objective(joint, x, infer).mean()`` for example.
 
     ``optimiser`` is any of torch's; ``lr`` a number or a function of the step.  With ``batches``, read again and again,

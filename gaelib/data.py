@@ -10,6 +10,7 @@ import shutil
 import zlib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -48,7 +49,7 @@ eb531120c7bddf6858c2d9c274ce989df63becd39a4dd29f46215a21a884603a  images/zebra_G
 SHA256 = {path: digest for digest, path in map(str.split, SHA256.strip().splitlines())}
 
 
-def digits():
+def digits() -> tuple[np.ndarray, np.ndarray]:
     """The 1797 handwritten digits bundled with scikit-learn.
 
     Returns
@@ -67,7 +68,7 @@ def digits():
     return load_digits(return_X_y=True)
 
 
-def mnist(train=True):
+def mnist(train: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """MNIST: 70,000 handwritten digits, in two parts.
 
     The files come from the folder that the environment variable ``GAELIB_DATA`` names (it holds ``mnist/``
@@ -104,7 +105,7 @@ def mnist(train=True):
     return _load("mnist", train)
 
 
-def fashion_mnist(train=True):
+def fashion_mnist(train: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Fashion-MNIST: 70,000 pictures of clothes in ten classes; the rest is as for `mnist`.
 
     A first call downloads 31 MB. By Xiao, Rasul and Vollgraf, arXiv:1708.07747; MIT licence.
@@ -120,7 +121,7 @@ def fashion_mnist(train=True):
     return _load("fashion-mnist", train)
 
 
-def image(name):
+def image(name: str) -> np.ndarray:
     """A picture to restore: "camera" or "astronaut", "F16", "barbara" or "zebra".
 
     The first two are bundled with scikit-image. The others are the deep image prior's own; each comes from ``images/``
@@ -260,7 +261,7 @@ def _parse(raw, axes, where):
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
-def results(name):
+def results(name: str) -> dict[str, Any]:
     """A benchmark's stored result, as ``benchmarks/`` wrote it: a dict.
 
     Raises

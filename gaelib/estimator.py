@@ -6,7 +6,7 @@ import warnings
 from dataclasses import KW_ONLY
 from functools import cache, partial
 from importlib.metadata import metadata
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from .core import Exact, Joint, alternate, ascend, objective
-from .hyper import count, hyper, number, validate
+from .hyper import count, fitted, hyper, number, validate
 from .parallel import all_sum, from_first
-from .rows import Rows, Table, real, view
+from .rows import Array, Rows, Table, real, view
 
 __all__ = ["Estimator", "Model"]
 
@@ -26,7 +26,7 @@ __all__ = ["Estimator", "Model"]
 Seed = int | np.random.RandomState | np.random.Generator | None
 
 
-def draw_seed(random_state):
+def draw_seed(random_state: Seed) -> int:
     """A seed for a local torch.Generator, from None, an int, a RandomState or a Generator; nothing global moves."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
@@ -69,6 +69,9 @@ class Model(BaseEstimator):
 
     _: KW_ONLY
     device: str | torch.device = "auto"
+    joint_: Any = fitted()
+    history_: list[float] = fitted()
+    n_iter_: int = fitted()
 
     _doc_link_module = "gaelib"
 
@@ -227,7 +230,7 @@ class Model(BaseEstimator):
         sums = all_sum({"total": total, "n": torch.tensor(float(len(data)), dtype=torch.float64)})
         return float(sums["total"] / sums["n"])
 
-    def score_samples(self, X):
+    def score_samples(self, X: Table) -> Array:
         """The objective of each sample: (n, D) -> (n,), nats.
 
         It is ``max_z log q_w(z) + log q_r(x|z)``; at temperature 1 (`PPCA`, `MPPCA`, `GaussianMixture`) the log
@@ -235,13 +238,17 @@ class Model(BaseEstimator):
         """
         return self._open(X).map(lambda x: objective(self.joint_, x, self.infer))
 
-    def score(self, X, y=None):
+    def score(self, X: Table, y: Any = None) -> float:
         """The mean of `score_samples`: nats per sample; higher is better."""
         return float(self.score_samples(X).mean())
 
 
 class Estimator(TransformerMixin, Model):
     """A `Model` whose code is found, not given: it adds ``fit_transform`` and ``set_output``."""
+
+    if TYPE_CHECKING:  # scikit-learn's have no types
+
+        def fit_transform(self, X: Table, y: Any = None) -> Array: ...
 
 
 @hyper

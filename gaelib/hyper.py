@@ -5,12 +5,17 @@ import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
 
-@dataclass_transform(eq_default=False)
+def fitted(*, init: Literal[False] = False) -> Any:
+    """What `fit` finds: no hyperparameter, and not there before."""
+    return field(init=init)
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(fitted,))
 def hyper(cls: type[T]) -> type[T]:
     """A class whose annotated fields are its constructor; compared by identity and shown as scikit-learn shows it."""
     return dataclass(eq=False, repr=False)(cls)

@@ -3,9 +3,10 @@
 import math
 
 import torch
+from torch import Tensor
 
 
-def gaussian(x, mean, variance=0.5):
+def gaussian(x: Tensor, mean: Tensor, variance: Tensor | float = 0.5) -> Tensor:
     """log N(x; mean, variance * I), summed over all axes but the first.
 
     Parameters
@@ -28,7 +29,7 @@ def gaussian(x, mean, variance=0.5):
     return (-(x - mean).square() / (2 * variance) - 0.5 * (2 * math.pi * variance).log()).flatten(1).sum(1)
 
 
-def bernoulli(x, logits):
+def bernoulli(x: Tensor, logits: Tensor) -> Tensor:
     """log of the Bernoulli probability of x in [0, 1] under ``sigmoid(logits)``; (n, *X) -> (n,), nats.
 
     Examples
@@ -40,7 +41,7 @@ def bernoulli(x, logits):
     return -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
 
-def poisson(x, log_rate):
+def poisson(x: Tensor, log_rate: Tensor) -> Tensor:
     """log of the Poisson probability of the counts x under ``exp(log_rate)``; (n, *X) -> (n,), nats.
 
     Examples

@@ -70,7 +70,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return torch.from_numpy(a.numpy() @ b.numpy()) if a.device.type == "cpu" else a @ b
 
 
-def least_squares(zz, zr, varies, W):
+def least_squares(zz: Tensor, zr: Tensor, varies: Tensor, W: Tensor) -> Tensor:
     """W (p, D) and the solution of ``zz step = zr`` added; where the data do not vary, the smallest such sum.
 
     ``varies`` (p,) names the columns that are not constant.
@@ -85,6 +85,9 @@ def least_squares(zz, zr, varies, W):
 
 class Observed:
     """What the regressions share: a second table y beside the rows of X, numbers, checked and kept in memory."""
+
+    coef_: Array
+    intercept_: Array | float
 
     random_state = 0  # nothing is drawn
     judge = staticmethod(r2_score)
@@ -154,6 +157,8 @@ class Observed:
 
 class Labelled(Observed):
     """`Observed` where y holds labels; ``data.y`` are their numbers."""
+
+    classes_: np.ndarray
 
     judge = staticmethod(accuracy_score)
 

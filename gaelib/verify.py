@@ -1,10 +1,12 @@
 """A claim in words, the measured value, its bound, and a verdict."""
 
+from typing import SupportsFloat
+
 
 class CheckFailed(AssertionError):
     """A claim that did not hold: its words, the measured value and the bound."""
 
-    def __init__(self, claim, value, bound):
+    def __init__(self, claim: str, value: float, bound: float):
         self.claim, self.value, self.bound = claim, value, bound
         super().__init__(f"{claim}: measured {value:.3g}, bound {bound:g}")
 
@@ -16,7 +18,9 @@ class CheckFailed(AssertionError):
         return [f"claim     {self.claim}", f"measured  {self.value:.3g}", f"bound     {self.bound:g}"]
 
 
-def check(claim, value, bound, digits=None, why=None):
+def check(
+    claim: str, value: SupportsFloat, bound: SupportsFloat, digits: int | None = None, why: str | None = None
+) -> None:
     """Print "ok" when ``value <= bound``; raise `CheckFailed` when not.
 
     Parameters
@@ -53,7 +57,7 @@ def check(claim, value, bound, digits=None, why=None):
     print(f"ok: {claim} ({shown}bound {bound:g}{reason})")
 
 
-def glue(**texts):
+def glue(**texts: object) -> None:
     """Store short texts under names, for sentences of the page: ``glue(error=f"{error:.0f}")``.
 
     A sentence shows one by MyST-NB's role ``{glue:text}`error` ``.  Nothing is displayed.  The text is formatted

@@ -5,11 +5,14 @@ code is k, or (k, u) with x ~ mu_k + W_k u.  K points are k-means, one flat is P
 """
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..core import Joint
+from ..core import Joint, Sums
 from ..noise import gaussian
+from ..solvers.climb import Code
 from ..solvers.nearest import nearest, project
 from ..solvers.sums import ROWS, by_code, products, total
 
@@ -40,7 +43,7 @@ class Flats(Joint):
     tensor([0, 1])
     """
 
-    def __init__(self, means, bases=None, variance=0.5, seed=0):
+    def __init__(self, means: Tensor, bases: Tensor | None = None, variance: float = 0.5, seed: int = 0):
         super().__init__()
         self.register_buffer("means", means.clone())
         self.register_buffer("bases", means.new_zeros(*means.shape, 0) if bases is None else bases.clone())
@@ -59,14 +62,14 @@ class Flats(Joint):
         rows = k.argsort(stable=True).split(torch.bincount(k, minlength=len(self.means)).tolist())
         return [(c, i) for c, i in enumerate(rows) if len(i)]
 
-    def decode(self, z):
+    def decode(self, z: Any) -> Tensor:
         """The point of the flat at z: k (n,), or (k, u) with u (n, p) -> (n, D)."""
         if torch.is_tensor(z):
             return self.means[z]
         k, u = z
         return self._by_flat(k, u, lambda c, u: self.means[c] + u @ self.bases[c].T)
 
-    def inside(self, x, k):
+    def inside(self, x: Tensor, k: Tensor) -> Tensor:
         """Where each row is on flat k, at its projection: (n, D), (n,) -> u (n, p)."""
         return self._by_flat(k, x, lambda c, x: (x - self.means[c]) @ self.bases[c])
 
@@ -76,7 +79,7 @@ class Flats(Joint):
         done = torch.cat([f(c, rows[i]) for c, i in groups])
         return torch.zeros_like(done).index_copy(0, torch.cat([i for _, i in groups]), done)
 
-    def residual(self, x, z):
+    def residual(self, x: Tensor, z: Any) -> Tensor:
         """x less its decoded code, seen from the flat's own mean, so that no row loses digits: (n, D)."""
         if torch.is_tensor(z):
             return x - self.means.index_select(0, z)
@@ -85,34 +88,34 @@ class Flats(Joint):
         return (x - self.means.index_select(0, k)).sub_(away)
 
     @property
-    def constant(self):
+    def constant(self) -> float:
         """What the log joint is less the squared error over 2 sigma^2, nats."""
         K, D = self.means.shape
         return -math.log(K) - 0.5 * D * math.log(2 * math.pi * self.variance)
 
-    def log_joints(self, x):
+    def log_joints(self, x: Tensor) -> Tensor:
         """The log joint of every k, with the best u for each: (n, D) -> (n, K) float64, nats."""
         bases = None if self._bases is None else self._bases.double()
         return self.constant - project(x.double(), self.means.double(), bases)[0] / (2 * self.variance)
 
-    def log_joint(self, x, z):
+    def log_joint(self, x: Tensor, z: Any) -> Tensor:
         """(n,) nats at z = k, at z = (k, u), or expected under weights z = (r,) with r (n, K)."""
         if isinstance(z, tuple) and len(z) == 1:
             return (z[0] * self.log_joints(x)).sum(1)
         return gaussian(self.residual(x, z), torch.zeros(()).to(x), self.variance) - math.log(len(self.means))
 
-    def argmax(self, x):
+    def argmax(self, x: Tensor) -> Code:
         """The nearest flat, and where on it: k (n,), or (k, u)."""
         return nearest(x, self.means, self._bases)
 
-    def posterior(self, x, T):
+    def posterior(self, x: Tensor, T: float) -> tuple[tuple[Tensor], Tensor]:
         """Weights r (n, K) = softmax(l/T) over the points, and T times their entropy.  Only for p = 0."""
         if self._bases is not None:
             raise TypeError("Flats has a posterior over points only (p = 0): with p > 0 use Exact()")
         r = (self.log_joints(x) / T).softmax(1)
         return (r,), T * torch.special.entr(r).sum(1)
 
-    def stats(self, x, z):
+    def stats(self, x: Tensor, z: Any) -> Sums:
         """Sums per component: weight n, x seen from its own mean, squared error; with p > 0 also u and x u^T.
 
         All float64.  The means are the same in every batch and process, so sums of what is seen from them add up.
@@ -143,7 +146,7 @@ class Flats(Joint):
                 sums["error"][c] = total(torch.linalg.vecdot(rows, rows))
         return self.scored(sums, x, inside)
 
-    def scored(self, sums, x, inside=0.0):
+    def scored(self, sums: Sums, x: Tensor, inside: Tensor | float = 0.0) -> Sums:
         """The sums, the log joint's, and what of it is the same for all parameters, apart.
 
         An error that is no more than the rounding of means and of codes, whose squares sum to ``inside``, is none.
@@ -155,7 +158,7 @@ class Flats(Joint):
         return sums | {"error": error, "objective": -error.sum() / (2 * self.variance), "constant": constant}
 
     @torch.no_grad()
-    def update(self, sums):
+    def update(self, sums: Sums) -> None:
         """The best means for these codes, and one subspace step for the bases (QR of their covariance with u).
 
         A component without samples restarts beside the one with the largest error: a copy plus a small step.

@@ -1,10 +1,12 @@
 """A linear decoder with a normal prior: probabilistic PCA's joint (ledger G8, R4)."""
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..core import Joint
+from ..core import Joint, Sums
 from ..noise import gaussian
 from ..solvers.sums import products, total
 
@@ -27,7 +29,7 @@ class LinearGaussian(Joint):
     tensor([[2.]])
     """
 
-    def __init__(self, mean, weights, variance):
+    def __init__(self, mean: Tensor, weights: Tensor, variance: Tensor | float):
         super().__init__()
         self.register_buffer("mean", mean.clone())
         self.register_buffer("weights", weights.clone())
@@ -46,11 +48,11 @@ class LinearGaussian(Joint):
         W = self.weights.double()
         return W.T @ W + self.variance.double() * torch.eye(W.shape[1]).to(W)
 
-    def decode(self, z):
+    def decode(self, z: Tensor) -> Tensor:
         """mu + W u: (n, p) -> (n, D)."""
         return self.mean + z.to(self.weights) @ self.weights.T
 
-    def log_joint(self, x, z):
+    def log_joint(self, x: Tensor, z: Any) -> Tensor:
         """(n,) float64 nats at the point z = u (n, p), or expected under z = (mean (n, p), covariance (p, p))."""
         u, spread = z if isinstance(z, tuple) else (z, None)
         (W, variance, away), u = self._wide(x), u.double()
@@ -59,7 +61,7 @@ class LinearGaussian(Joint):
             return value
         return value - 0.5 * (self._precision() * spread).sum() / variance
 
-    def argmax(self, x):
+    def argmax(self, x: Tensor) -> Tensor:
         """M^{-1} W^T (x - mu): the mode of the posterior, which is also its mean."""
         return self._mode(x).to(x)
 
@@ -67,13 +69,13 @@ class LinearGaussian(Joint):
         W, _, away = self._wide(x)
         return torch.linalg.solve(self._precision(), (away @ W).T).T
 
-    def posterior(self, x, T):
+    def posterior(self, x: Tensor, T: float) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """N(argmax, T sigma^2 M^{-1}), and T times its differential entropy; float64."""
         spread = T * self.variance.double() * torch.linalg.inv(self._precision())
         entropy = 0.5 * torch.logdet(2 * math.pi * math.e * spread)
         return (self._mode(x), spread), (T * entropy).expand(len(x))
 
-    def stats(self, x, z):
+    def stats(self, x: Tensor, z: tuple[Tensor, Tensor]) -> Sums:
         """Sums for the regression of x - mu on [u, 1] under the posterior z = (mean, covariance)."""
         u, spread = z
         away, p = self._wide(x)[2], u.shape[1]
@@ -84,7 +86,7 @@ class LinearGaussian(Joint):
         return sums | {"objective": total(self.log_joint(x, z))}
 
     @torch.no_grad()
-    def update(self, sums):
+    def update(self, sums: Sums) -> None:
         """The M-step of EM: weighted least squares for W and mu together, then the mean squared residual."""
         both = torch.linalg.solve(sums["vv"], sums["xv"].T).T  # (D, p + 1)
         self.variance.copy_((sums["xx"] - (both * sums["xv"]).sum()) / (sums["n"] * len(both)))

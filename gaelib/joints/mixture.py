@@ -1,10 +1,12 @@
 """Mixtures of flats with ends: of Gaussians, and of probabilistic PCA (ledger H8)."""
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..core import Joint, Soft
+from ..core import Joint, Soft, Sums
 from ..solvers.nearest import ENTRIES, project, side_by_side
 from ..solvers.sums import products, total
 
@@ -63,15 +65,15 @@ class Mixture(Joint):
 
     def __init__(
         self,
-        means,
-        bases=None,
-        scales=1.0,
-        variance=0.5,
-        weights=None,
+        means: Tensor,
+        bases: Tensor | None = None,
+        scales: Tensor | float = 1.0,
+        variance: Tensor | float = 0.5,
+        weights: Tensor | None = None,
         *,
-        shared=True,
-        fixed=False,
-        floor=0.0,
+        shared: bool = True,
+        fixed: bool = False,
+        floor: float = 0.0,
     ):
         super().__init__()
         bases = means.new_zeros(*means.shape, 0) if bases is None else bases
@@ -109,11 +111,11 @@ class Mixture(Joint):
             squares, inside = project(part, means, bases)
             yield part, squares, inside if p else part.new_zeros(len(part), K, 0)
 
-    def decode(self, z):
+    def decode(self, z: Tensor) -> Tensor:
         """The mean of component k: (n,) -> (n, D)."""
         return self.means[z]
 
-    def log_joints(self, x):
+    def log_joints(self, x: Tensor) -> Tensor:
         """The log joint of every k: (n, D) -> (n, K) float64, nats."""
         return torch.cat([self._nats(squares, inside) for _, squares, inside in self._parts(x)])
 
@@ -124,33 +126,33 @@ class Mixture(Joint):
         volume = (D - p) * variance.log() + along.log().sum(1) + D * math.log(2 * math.pi)
         return weights - 0.5 * (squares / variance + (inside.square() / along).sum(2) + volume)
 
-    def log_joint(self, x, z):
+    def log_joint(self, x: Tensor, z: Any) -> Tensor:
         """(n,) float64 nats at z = k, or expected under the weights z = (r,) with r (n, K)."""
         return (self._weights(z) * self.log_joints(x)).sum(1)
 
     def _weights(self, z):
         return (z[0] if isinstance(z, tuple) else torch.nn.functional.one_hot(z, len(self.means))).double()
 
-    def argmax(self, x):
+    def argmax(self, x: Tensor) -> Tensor:
         """The likeliest component, the first of equals: (n, D) -> (n,) int64."""
         return self.log_joints(x).argmax(1)
 
-    def posterior(self, x, T):
+    def posterior(self, x: Tensor, T: float) -> tuple[tuple[Tensor], Tensor]:
         """Weights r (n, K) = softmax(l/T) over the components, and T times their entropy; float64."""
         r, bonus = softened(self.log_joints(x), T)
         return (r,), bonus
 
-    def code(self, x):
+    def code(self, x: Tensor) -> Tensor:
         """The posterior mean of e_k (x) [u, 1], block by block: (n, D) -> (n, K (p + 1))."""
         r, gain, parts = self.posterior(x, 1.0)[0][0], self.scales / self._along, self._parts(x)
         u = torch.cat([inside * gain for _, _, inside in parts])
         return (torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]).flatten(1).to(x.dtype)
 
-    def decoder(self):
+    def decoder(self) -> Tensor:
         """The matrix (K (p + 1), D) that takes `code` back: W_k^T above mu_k, block by block."""
         return side_by_side(torch.cat([self.bases * self.scales[:, None], self.means[:, :, None]], 2)).T
 
-    def stats(self, x, z):
+    def stats(self, x: Tensor, z: Any) -> Sums:
         """Sums per component under the weights: 1, x, where on the flat, their product, distance squared; the joint.
 
         x is measured from the middle of the means, so that data far from the origin lose no digits.
@@ -171,7 +173,7 @@ class Mixture(Joint):
         }
 
     @torch.no_grad()
-    def update(self, sums):
+    def update(self, sums: Sums) -> None:
         """The M-step of EM: the best weights and means, then W from the regression of x on u, then sigma^2.
 
         The evidence cannot fall: sigma^2 is the best one not below the floor (its likelihood has one peak).
@@ -211,7 +213,7 @@ class Mixture(Joint):
         ):
             getattr(self, name).copy_(value)
 
-    def fill(self, x):
+    def fill(self, x: Tensor) -> Tensor:
         """Missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D)."""
         K, _, p = self.bases.shape
         means, bases, scales, variance = (

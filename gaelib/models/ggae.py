@@ -20,10 +20,12 @@ import torch
 from scipy.special import lambertw
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from ..core import Joint
+from ..core import Joint, Sums
 from ..estimator import Estimator, Iterative
-from ..hyper import checked, count, hyper, number
+from ..hyper import checked, count, fitted, hyper, number
+from ..rows import Array, Table
 from ..solvers.nearest import ENTRIES, project
 from ..solvers.starts import sample_rows, spread_rows
 from ..solvers.sums import products, total
@@ -60,7 +62,7 @@ class KernelMixture(Joint):
     tensor([[0.1353]], dtype=torch.float64)
     """
 
-    def __init__(self, means, prototypes, absorb=1.0, variance=0.5):
+    def __init__(self, means: Tensor, prototypes: Tensor, absorb: float | str = 1.0, variance: float = 0.5):
         super().__init__()
         self.register_buffer("means", means.clone())
         self.register_buffer("prototypes", prototypes.clone())
@@ -70,50 +72,50 @@ class KernelMixture(Joint):
         (K, D), p = self.means.shape, self.prototypes.shape[1]
         return f"components={K}, dimensions={p}, features={D}"
 
-    def log_components(self, x):
+    def log_components(self, x: Tensor) -> Tensor:
         """log p(x|k): (n, D) -> (n, K), nats."""
         D = self.means.shape[1]
         squares = project(x, self.means)[0]
         return -squares / (2 * self.variance) - 0.5 * D * math.log(2 * math.pi * self.variance)
 
     @property
-    def steepness(self):
+    def steepness(self) -> float:
         """Of the absorbing component, ||z||^2 divided out: b(z) exp(||z||^2) is b e^s or e^(2 s), s = ||z||^2."""
         return 2.0 if self.absorb == "exp" else 1.0
 
-    def kernels(self, z):
+    def kernels(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """-||z - w_k||^2 and log b(z), both plus ||z||^2, which no gate sees: (..., E) -> (..., K), (..., 1)."""
         log_b = 0.0 if self.absorb == "exp" else math.log(self.absorb) if self.absorb else -math.inf
         w = self.prototypes
         return 2 * z @ w.T - w.square().sum(1), log_b + self.steepness * z.square().sum(-1, keepdim=True)
 
-    def gates(self, z):
+    def gates(self, z: Tensor) -> Tensor:
         """u_k(z) of the components, and of the absorbing one last: (..., E) -> (..., K + 1), summing to 1."""
         return torch.cat(self.kernels(z), -1).softmax(-1)
 
-    def decode(self, z):
+    def decode(self, z: Tensor) -> Tensor:
         """sum_k softmax_k(-||z - w_k||^2) mu_k: (n, E) -> (n, D)."""
         return self.kernels(z)[0].softmax(-1) @ self.means
 
-    def log_joint(self, x, z):
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log sum_k u_k(z) p(x|k): x (n, D), z (n, E) -> (n,), nats."""
         return self.score(self.log_components(x), z)
 
-    def score(self, log_p, z):
+    def score(self, log_p: Tensor, z: Tensor) -> Tensor:
         """`log_joint` from log p(x|k) (..., K) instead of x: z (..., E) -> (...)."""
         k, log_b = self.kernels(z)
         return (k + log_p).logsumexp(-1) - torch.cat([k, log_b], -1).logsumexp(-1)
 
-    def shares(self, log_p, z):
+    def shares(self, log_p: Tensor, z: Tensor) -> Tensor:
         """r_k, proportional to u_k(z) p(x|k): (..., K), summing to 1."""
         return (self.kernels(z)[0] + log_p).softmax(-1)
 
-    def slope(self, log_p, z):
+    def slope(self, log_p: Tensor, z: Tensor) -> Tensor:
         """dl/dz = 2 sum_k (r_k - u_k)(w_k - z) - u_0 grad log b(z), collected: (..., E), ledger F3."""
         u = self.gates(z)
         return 2 * (self.shares(log_p, z) - u[..., :-1]) @ self.prototypes - 2 * self.steepness * u[..., -1:] * z
 
-    def argmax(self, x):
+    def argmax(self, x: Tensor) -> Tensor:
         """The best code of each sample, (n, D) -> (n, E), by Newton's method from several starts.
 
         A corner code is the best one when component k alone explains x; there the score is concave.  The climb
@@ -162,14 +164,14 @@ class KernelMixture(Joint):
                 break
         return z
 
-    def stats(self, x, z):
+    def stats(self, x: Tensor, z: Tensor) -> Sums:
         """Sums over samples: shares, shares times x seen from the middle of the means, the slope in every prototype."""
         r, u = self.shares(self.log_components(x), z), self.gates(z)[:, :-1]
         slope = 2 * (products(r - u, z) - total(r - u)[:, None] * self.prototypes)
         return {"n": torch.tensor(len(x)), "r": total(r), "rx": products(r, x - self.means.mean(0)), "slope": slope}
 
     @torch.no_grad()
-    def update(self, sums):
+    def update(self, sums: Sums) -> None:
         """Two steps that cannot lower the objective at these codes: EM's means, and a bounded step of the prototypes.
 
         In w_k the log numerator curves by at most 2 r_k, minus the log denominator by at most
@@ -185,7 +187,7 @@ class KernelMixture(Joint):
         self.means.copy_(means)
 
 
-def spread(weights, points, extra=None):
+def spread(weights: Tensor, points: Tensor, extra: Tensor | None = None) -> Tensor:
     """Covariance of points (K, E), and of ``extra`` (n, E) with the last weight, under weights (n, K or K + 1)."""
     inner, rest = weights[:, : len(points)], weights[:, len(points) :]
     mean = inner @ points
@@ -196,7 +198,7 @@ def spread(weights, points, extra=None):
     return square - mean[:, :, None] * mean[:, None]
 
 
-def need_absorption(name, value):
+def need_absorption(name: str, value: object) -> None:
     """Refuse a b that does not keep the codes from running away."""
     if value != "exp" and not (isinstance(value, numbers.Real) and 0 < value < math.inf):
         why = "must be a finite number above 0; without it codes run away"
@@ -252,6 +254,9 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     n_init: int = count(1)
     max_iter: int = count(1000)
     tol: float = number(1e-5, "tol=0 to run to the end", closed=True)
+    joint_: KernelMixture = fitted()
+    cluster_centers_: Array = fitted()
+    prototypes_: Array = fitted()
 
     @property
     def _n_features_out(self):
@@ -281,11 +286,11 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
         self.cluster_centers_ = data.like(self.joint_.means)
         self.prototypes_ = data.like(self.joint_.prototypes)
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The code z: (n, D) -> (n, E)."""
         return self._open(X).map(self.joint_.argmax)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """Decode sum_k softmax_k(-||z - w_k||^2) mu_k: codes (n, E) -> (n, D)."""
         check_is_fitted(self)
         return self._decode(Z, self._n_features_out, self.joint_.decode)

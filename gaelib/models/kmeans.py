@@ -9,17 +9,17 @@ Repeating the two is Lloyd's algorithm.
 __all__ = ["KMeans"]
 
 from dataclasses import KW_ONLY
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimator import Estimator, Iterative
-from ..hyper import count, hyper
+from ..hyper import count, fitted, hyper
 from ..joints.flats import Flats
 from ..parallel import all_sum
-from ..rows import real, view
+from ..rows import Array, Table, real, view
 from ..solvers.pruning import Known
 from ..solvers.starts import ahead, sample_rows, spread_rows, warn_if_alike
 
@@ -27,21 +27,23 @@ from ..solvers.starts import ahead, sample_rows, spread_rows, warn_if_alike
 class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
     """What models share whose code is the number of a stored point, a row of ``joint_.means``."""
 
+    joint_: Flats
+
     @property
     def _n_features_out(self):
         return len(self.joint_.means)
 
-    def predict(self, X):
+    def predict(self, X: Table) -> Array:
         """The nearest centre of each row: (n, D) -> (n,) int64."""
         return self._open(X).map(self.joint_.argmax)
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The one-hot code: (n, D) -> (n, K), so that decoding is one matrix product."""
         data, width = self._open(X), self._n_features_out
         one_hot = torch.nn.functional.one_hot
         return data.map(lambda x: one_hot(self.joint_.argmax(x), width).to(self.joint_.means))
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """Decode: codes (n, K) -> (n, D).  A one-hot code gives its centre, weights give a mixture of centres."""
         check_is_fitted(self)
         return self._decode(Z, self._n_features_out, lambda codes: codes @ self.joint_.means)
@@ -112,6 +114,13 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     init: Any = "k-means++"
     n_init: int = count(1)
     max_iter: int = count(300)
+    cluster_centers_: Array = fitted()
+    labels_: Array = fitted()
+    inertia_: float = fitted()
+
+    if TYPE_CHECKING:  # scikit-learn's has no types
+
+        def fit_predict(self, X: Table, y: Any = None) -> Array: ...
 
     def _starts(self, data, generator):
         joints = [self._start(data, generator) for _ in range(self._count())]

@@ -9,6 +9,7 @@ __all__ = ["LGAE"]
 
 import math
 from dataclasses import KW_ONLY
+from typing import Any
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
@@ -18,13 +19,14 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from ..core import objective
 from ..estimator import Estimator, Iterative
-from ..hyper import choice, count, hyper, number
+from ..hyper import choice, count, fitted, hyper, number
 from ..joints.flats import Flats
 from ..parallel import all_sum
+from ..rows import Array, Table
 from ..solvers.eigen import by_eigenvectors, by_singular_vectors, moments, upright
 
 
-def check_components(estimator, n, width):
+def check_components(estimator: Any, n: int, width: int) -> None:
     """Refuse more directions than rows or columns can span."""
     p, least = estimator.n_components, min(n, width)
     if p > least:
@@ -37,6 +39,10 @@ def check_components(estimator, n, width):
 
 class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
     """What models with a linear decoder share: ``components_`` (p, D), ``mean_`` (D,), decoding by one product."""
+
+    components_: Array
+    mean_: Array
+    explained_variance_: Array
 
     @property
     def _n_features_out(self):
@@ -91,6 +97,7 @@ class LGAE(LinearCode, Iterative):
     solver: str = choice("eigh", "svd", "alternate", "gradient")
     max_iter: int = count(1000)
     tol: float = number(0.0, "tol=0 to run to the end", closed=True)
+    joint_: Flats = fitted()
 
     def _start(self, data, generator):
         mean = moments(data)[1] if self.solver == "gradient" else data.take(torch.tensor([0]))[0]
@@ -141,11 +148,11 @@ class LGAE(LinearCode, Iterative):
         self.components_ = data.like(self.joint_.bases[0].T.contiguous())
         self.mean_ = data.like(self.joint_.means[0])
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The code u = W^T (x - mu): (n, D) -> (n, p)."""
         return self._open(X).map(lambda x: self.joint_.argmax(x)[1])
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """Decode mu + W u: codes (n, p) -> (n, D)."""
         check_is_fitted(self)
         return self._decode(Z, self._n_features_out, lambda u: self.joint_.means + u @ self.joint_.bases[0].T)

@@ -13,11 +13,13 @@ from dataclasses import KW_ONLY
 
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from ..core import alternate, sums
-from ..hyper import count, hyper
+from ..hyper import count, fitted, hyper
 from ..joints.flats import Flats
 from ..parallel import all_sum
+from ..rows import Array, Table
 from ..solvers.eigen import upright
 from ..solvers.nearest import nearest
 from ..solvers.starts import sample_rows
@@ -29,7 +31,7 @@ WARM_UP = 10  # passes in which the nearest mean claims a row: flats that know n
 RACE = 3  # passes that every start gets before the one ahead goes on alone
 
 
-def by_means(joint, x):
+def by_means(joint: Flats, x: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The code of the flat with the nearest mean, as an answer to the max: a start, not the best flat."""
     k = nearest(x, joint.means)
     return (k, joint.inside(x, k)), x.new_zeros(len(x))
@@ -84,6 +86,8 @@ class LLGAE(KMeans):
     n_components: int = count(2, least=0)
     _: KW_ONLY
     max_iter: int = count(100)
+    components_: Array = fitted()
+    explained_variance_: Array = fitted()
 
     @property
     def _n_features_out(self):
@@ -128,7 +132,7 @@ class LLGAE(KMeans):
         self.components_ = data.like(joint.bases.transpose(1, 2).contiguous())
         self.explained_variance_ = data.like(variance.flip(1).clamp(min=0).to(joint.means))
 
-    def predict(self, X):
+    def predict(self, X: Table) -> Array:
         """The nearest flat of each row: (n, D) -> (n,) int64."""
         return self._open(X).map(lambda x: self._code(x)[0])
 
@@ -137,7 +141,7 @@ class LLGAE(KMeans):
         z = self.joint_.argmax(x)
         return (z, x.new_zeros(len(x), 0)) if torch.is_tensor(z) else z
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The code, ``[u, 1]`` in the block of its flat and zeros elsewhere: (n, D) -> (n, K (p + 1)).
 
         So decoding is one matrix product.  One flat has u alone, (n, p); flats that are points, the one-hot k.
@@ -152,7 +156,7 @@ class LLGAE(KMeans):
         blocks[torch.arange(len(x)), k] = torch.cat([u, u.new_ones(len(u), 1)], 1)
         return blocks.flatten(1)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """Decode: codes as `transform` gives them -> (n, D)."""
         check_is_fitted(self)
         return self._decode(Z, self._n_features_out, self._point)

@@ -10,24 +10,26 @@ __all__ = ["MPPCA", "GaussianMixture"]
 
 import math
 from dataclasses import KW_ONLY
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..core import Exact, Soft, alternate
-from ..estimator import Estimator, Iterative, draw_seed
-from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
+from ..estimator import Estimator, Iterative, Seed, draw_seed
+from ..hyper import checked, choice, count, fitted, hyper, need_integer, need_number, number
 from ..joints.flats import Flats
 from ..joints.mixture import Expect, Mixture
 from ..parallel import all_sum
+from ..rows import Array, Rows, Table
 from ..solvers.eigen import upright
 from ..solvers.pruning import Known
 from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
 from ..solvers.sums import total
 
 
-def need_variance(name, value):
+def need_variance(name: str, value: object) -> None:
     """Nothing, or a finite number above 0."""
     if value is not None:
         need_number(name, value, 0.0, False, True, "such a number")
@@ -47,6 +49,17 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
     n_init: int = count(1)
     max_iter: int = count(500)
     tol: float = number(1e-6, "tol=0 to run to the end", closed=True)
+    joint_: Mixture = fitted()
+    weights_: Array = fitted()
+    means_: Array = fitted()
+    components_: Array = fitted()
+    explained_variance_: Array = fitted()
+    noise_variance_: Array = fitted()
+    labels_: Array = fitted()
+
+    if TYPE_CHECKING:  # scikit-learn's has no types
+
+        def fit_predict(self, X: Table, y: Any = None) -> Array: ...
 
     def _check(self, n, width):
         K, p = self.n_clusters, self.n_components
@@ -96,31 +109,31 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
     def _n_features_out(self):
         return len(self.joint_.means) * (self.joint_.bases.shape[2] + 1)
 
-    def predict(self, X):
+    def predict(self, X: Table) -> Array:
         """The likeliest component of each row: (n, D) -> (n,) int64."""
         return self._open(X).map(self.joint_.argmax)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Table) -> Array:
         """The posterior weight of each component: (n, D) -> (n, K)."""
         return self._open(X).map(lambda x: self.joint_.posterior(x, 1.0)[0][0].to(x.dtype))
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The posterior mean of the code, block by block r_k [u_k, 1]: (n, D) -> (n, K (p + 1))."""
         return self._open(X).map(self.joint_.code)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """Decode sum_k r_k (mu_k + W_k u_k), one matrix product: codes (n, K (p + 1)) -> (n, D)."""
         check_is_fitted(self)
         return self._decode(Z, self._n_features_out, lambda codes: codes @ self.joint_.decoder())
 
-    def impute(self, X):
+    def impute(self, X: Table) -> Array:
         """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D).
 
         `fit` itself needs complete rows.
         """
         return self._open(X, holes=True).map(self.joint_.fill)
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples: int = 1, random_state: Seed = None) -> Array:
         """Draw from the model: (n_samples, D), of the kind of ``means_``."""
         check_is_fitted(self)
         need_integer("n_samples", n_samples)
@@ -214,7 +227,7 @@ class GaussianMixture(_Mixtures):
     """
 
 
-def column_variance(data):
+def column_variance(data: Rows) -> float:
     """The mean variance of a column, over all batches and processes; two passes."""
     n = torch.tensor(float(len(data)), dtype=torch.float64)
     sums = all_sum({"n": n, "x": sum(total(x).cpu() for x in data)})

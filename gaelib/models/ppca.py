@@ -13,9 +13,10 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..core import Soft
-from ..estimator import Iterative, draw_seed
-from ..hyper import choice, count, hyper, need_integer, number
+from ..estimator import Iterative, Seed, draw_seed
+from ..hyper import choice, count, fitted, hyper, need_integer, number
 from ..joints.linear import LinearGaussian
+from ..rows import Array, Table
 from ..solvers.eigen import by_eigenvectors, upright
 from .lgae import LinearCode
 
@@ -67,6 +68,8 @@ class PPCA(LinearCode, Iterative):
     solver: str = choice("eigh", "em")
     max_iter: int = count(2000)
     tol: float = number(1e-9, "tol=0 to run to the end", closed=True)
+    joint_: LinearGaussian = fitted()
+    noise_variance_: float = fitted()
 
     def _check(self, n, width):
         super()._check(n, width)
@@ -112,16 +115,16 @@ class PPCA(LinearCode, Iterative):
         self.noise_variance_ = float(joint.variance)
         self.explained_variance_ = data.like(scale.to(joint.weights) ** 2 + joint.variance)
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The posterior mean of the code: (n, D) -> (n, p)."""
         return self._open(X).map(self.joint_.argmax)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """Decode mu + W u: codes (n, p) -> (n, D)."""
         check_is_fitted(self)
         return self._decode(Z, self._n_features_out, self.joint_.decode)
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples: int = 1, random_state: Seed = None) -> Array:
         """Draw from the model: (n_samples, D), of the kind of ``mean_``."""
         check_is_fitted(self)
         need_integer("n_samples", n_samples)
@@ -133,7 +136,7 @@ class PPCA(LinearCode, Iterative):
         x = joint.decode(u) + joint.variance.sqrt() * noise
         return x if torch.is_tensor(self.mean_) else x.cpu().numpy()
 
-    def impute(self, X):
+    def impute(self, X: Table) -> Array:
         """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D).
 
         `fit` itself needs complete rows.

@@ -10,16 +10,19 @@ keep b + W z; the logistic one has its input in the place of z.
 __all__ = ["LinearRegression", "LogisticRegression"]
 
 
+from collections.abc import Iterable
 from dataclasses import KW_ONLY
+from typing import Any
 
 import torch
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
-from torch import nn
+from torch import Tensor, nn
 
-from ..core import Joint
+from ..core import Joint, Sums
 from ..estimator import Model
-from ..hyper import count, hyper, number
+from ..hyper import count, fitted, hyper, number
 from ..noise import gaussian
+from ..rows import Array, Table
 from ..supervised import Centred, Labelled, Observed, least_squares, pairs, product, total
 
 
@@ -32,7 +35,7 @@ class Affine(Joint):
     Affine(inputs=3, outputs=2)
     """
 
-    def __init__(self, centre, bias):
+    def __init__(self, centre: Tensor, bias: Tensor):
         super().__init__()
         self.register_buffer("centre", centre.clone())  # (p,)
         self.bias = nn.Parameter(bias.clone())  # (D,)
@@ -41,7 +44,7 @@ class Affine(Joint):
     def extra_repr(self):
         return f"inputs={len(self.centre)}, outputs={len(self.bias)}"
 
-    def decode(self, z):
+    def decode(self, z: Tensor) -> Tensor:
         """(n, p) -> (n, D)."""
         return self.bias + (z - self.centre) @ self.weights.T
 
@@ -49,17 +52,17 @@ class Affine(Joint):
 class Logistic(Affine):
     """log softmax(b + W z)_x of labels x (n,) int64 given inputs z (n, p)."""
 
-    def log_joint(self, x, z):
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         return -nn.functional.cross_entropy(self.decode(z), x, reduction="none")
 
 
 class Linear(Affine):
     """-||x - b - W z||^2 - (D/2) log pi with z given; one `update` reaches its maximum, a second its last digits."""
 
-    def log_joint(self, x, z):
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         return gaussian(x, self.decode(z))
 
-    def stats(self, x, z):
+    def stats(self, x: Tensor, z: Tensor) -> Sums:
         """Sums for the regression of what is left, x - b - W z, on the centred codes."""
         score, z = self.log_joint(x, z).sum(), z - self.centre
         r = x - self.bias - z @ self.weights.T  # in this order nothing large is rounded
@@ -67,7 +70,7 @@ class Linear(Affine):
         return sums | {"score": score}
 
     @torch.no_grad()
-    def update(self, sums):
+    def update(self, sums: Sums) -> None:
         """Least squares; where the codes do not vary, the smallest W, as in scikit-learn."""
         n, W = sums["n"], self.weights.T.to(sums["zz"])
         z, r = sums["z"] / n, sums["r"] / n
@@ -108,7 +111,9 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
     array([21.])
     """
 
-    def predict(self, X):
+    joint_: Linear
+
+    def predict(self, X: Table) -> Array:
         """b + W z: (n, p) -> (n,) or (n, D), as y was."""
         x = self._open(X).map(self.joint_.decode)
         return x[:, 0] if self.coef_.ndim == 1 else x
@@ -134,7 +139,7 @@ class Total(torch.autograd.Function):
     """The sum of log softmax(b + W z)_x over batches and processes.  Its slope is a sum too: no batch is kept."""
 
     @staticmethod
-    def forward(ctx, bias, weights, batches):
+    def forward(ctx: Any, bias: Tensor, weights: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         def sums_of(x, z):
             logs = product(z, weights.T).add_(bias).log_softmax(1)
             score = logs.gather(1, x[:, None]).sum()
@@ -147,7 +152,7 @@ class Total(torch.autograd.Function):
         return sums["score"].to(bias)
 
     @staticmethod
-    def backward(ctx, slope):
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
         bias, weights = ctx.saved_tensors
         return slope * bias, slope * weights, None
 
@@ -196,16 +201,17 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     C: float = number(1.0, "C=float('inf') for no penalty", finite=False)
     max_iter: int = count(100)
     tol: float = number(1e-10, "tol=0 to run to the end", closed=True)
+    joint_: Logistic = fitted()
 
-    def predict(self, X):
+    def predict(self, X: Table) -> Array:
         """The most likely label of each row: (n, p) -> (n,)."""
         return self._labels(self._open(X).map(lambda z: self.joint_.decode(z).argmax(1)))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Table) -> Array:
         """The probability of each class: (n, p) -> (n, K)."""
         return self._open(X).map(lambda z: self.joint_.decode(z).softmax(1))
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Table) -> Array:
         """Its logarithm, nats: (n, p) -> (n, K)."""
         return self._open(X).map(lambda z: self.joint_.decode(z).log_softmax(1))
 

@@ -9,8 +9,10 @@ choice in the code instead.
 
 __all__ = []  # a joint for one comparison in the book, no face of its own
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import Joint
 from ..noise import gaussian
@@ -44,7 +46,7 @@ class SoftGate(Joint):
             [0.7616]])
     """
 
-    def __init__(self, means, bases, scale=0.5):
+    def __init__(self, means: Tensor, bases: Tensor, scale: float = 0.5):
         super().__init__()
         if not scale > 0:
             raise ValueError(f"scale={scale} must be above 0: it is the variance of the gates' kernels")
@@ -54,7 +56,7 @@ class SoftGate(Joint):
         K, D, p = self.bases.shape
         return f"components={K}, directions={p}, features={D}"
 
-    def gates(self, x):
+    def gates(self, x: Tensor) -> Tensor:
         """f (n, K): positive, and of sum 1."""
         squares = (x[:, None] - self.means).square().sum(2)
         return (-squares / (2 * self.scale)).softmax(1)
@@ -63,19 +65,19 @@ class SoftGate(Joint):
         """The one flat that the gates f (n, K) make of K: a mean (n, D) and directions (n, D, p)."""
         return f @ self.means, torch.einsum("nk,kdp->ndp", f, self.bases)
 
-    def decode(self, z):
+    def decode(self, z: Any) -> Tensor:
         """The code is (f, u): gates (n, K) and coordinates (n, p) -> (n, D)."""
         mean, W = self._blend(z[0])
         return mean + (W @ z[1][..., None])[..., 0]
 
-    def log_joint(self, x, u):
+    def log_joint(self, x: Tensor, u: Tensor) -> Tensor:
         """The document's score at u (n, p), with the gates of x itself: (n,), nats but for its normaliser."""
         return gaussian(x, self.decode((self.gates(x), u)))
 
-    def best(self, x, f):
+    def best(self, x: Tensor, f: Tensor) -> Tensor:
         """The u (n, p) with which the gates f (n, K) decode closest to x: least squares for each row."""
         mean, W = self._blend(f)
         return (torch.linalg.pinv(W) @ (x - mean)[..., None])[..., 0]
 
-    def argmax(self, x):
+    def argmax(self, x: Tensor) -> Tensor:
         return self.best(x, self.gates(x))

@@ -8,14 +8,17 @@ climbed.
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..core import climb
-from ..estimator import draw_seed
+from ..estimator import Seed, draw_seed
 from ..hyper import need_integer
 from ..rows import pick_device
 from .targets import Term, density
@@ -42,21 +45,21 @@ class Activation:
 
 
 def activate(
-    model,
-    target,
+    model: nn.Module,
+    target: Term,
     *,
-    parametrisation,
-    prior=None,
-    transforms=(),
-    steps=256,
-    lr=0.05,
-    noise=0.0,
-    n=1,
-    random_state=None,
-    device="auto",
-    callback=None,
-    verbose=0,
-):
+    parametrisation: Any,
+    prior: Term | None = None,
+    transforms: Iterable[Callable[..., Tensor]] = (),
+    steps: int = 256,
+    lr: float = 0.05,
+    noise: float = 0.0,
+    n: int = 1,
+    random_state: Seed = None,
+    device: str | torch.device = "auto",
+    callback: Callable[..., Any] | None = None,
+    verbose: int = 0,
+) -> Activation:
     """Climb ``target + prior`` in the picture, by ``x <- x + lr * slope + sqrt(2 * lr * noise) * randn``.
 
     Parameters
@@ -164,7 +167,7 @@ def activate(
 
 
 @contextmanager
-def listening(model, layers):
+def listening(model: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """``hear(x, transforms, generator) -> {layer: output}`` while it lasts; then hooks go and modes come back."""
     modules = dict(model.named_modules())
     if unknown := sorted(set(layers) - set(modules)):

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["NETWORKS", "Hourglass"]
 
@@ -58,13 +58,13 @@ class Hourglass(nn.Module):
     torch.Size([1, 3, 12, 20])
     """
 
-    def __init__(self, outputs, inputs=32, channels=128, skips=4, scales=5):
+    def __init__(self, outputs: int, inputs: int = 32, channels: int = 128, skips: int = 4, scales: int = 5):
         super().__init__()
         self.inputs, self.scales = inputs, scales
         self.body = _Scale(inputs, channels, skips, scales - 1)
         self.head = nn.Conv2d(channels, outputs, 1)
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> Tensor:
         return torch.sigmoid(self.head(self.body(z)))
 
 

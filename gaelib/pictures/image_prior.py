@@ -9,8 +9,10 @@ averaging along the way (``average``).
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +20,9 @@ from torch import nn
 from tqdm import tqdm
 
 from ..core import ascend
-from ..estimator import draw_seed
+from ..estimator import Seed, draw_seed
 from ..noise import gaussian
-from ..rows import pick_device
+from ..rows import Array, pick_device
 from ._checks import array, built, check_operator, check_options, measured
 from .hourglass import NETWORKS, Hourglass  # noqa: F401  benchmarks look for the sizes here
 from .operators import Downsample, Linear, Mask
@@ -32,7 +34,7 @@ __all__ = ["Downsample", "Hourglass", "Linear", "Mask", "Restoration", "Windowed
 # --- The climb -----------------------------------------------------------------------------------------------
 
 
-def psnr(picture, reference):
+def psnr(picture: Array, reference: Array) -> float:
     """Peak signal-to-noise ratio in dB, for values in [0, 1].
 
     Examples
@@ -73,32 +75,32 @@ class Restoration:
     _pair: tuple = field(default=(), repr=False)
 
     @property
-    def image(self):
+    def image(self) -> Array:
         return self.convert(self._pair[0])
 
     @property
-    def averaged(self):
+    def averaged(self) -> Array:
         return self.convert(self._pair[1])
 
 
 def deep_image_prior(
-    image,
-    operator=None,
+    image: Array,
+    operator: nn.Module | None = None,
     *,
-    network="small",
-    steps=350,
-    stop=None,
-    average=0.9,
-    input_noise=1 / 30,
-    lr=0.01,
-    shape=None,
-    precision="float32",
-    random_state=None,
-    device="auto",
-    reference=None,
-    callback=None,
-    verbose=0,
-):
+    network: Any = "small",
+    steps: int = 350,
+    stop: Any = None,
+    average: float | None = 0.9,
+    input_noise: float = 1 / 30,
+    lr: float = 0.01,
+    shape: tuple[int, ...] | None = None,
+    precision: str = "float32",
+    random_state: Seed = None,
+    device: str | torch.device = "auto",
+    reference: Array | None = None,
+    callback: Callable[..., Any] | None = None,
+    verbose: int = 0,
+) -> Restoration:
     """Restore one picture with an untrained network: climb in its weights, and stop early.
 
     Parameters

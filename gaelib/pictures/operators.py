@@ -1,11 +1,12 @@
 """What happened to a picture: modules from (1, C, H, W) to the measurement, channels first."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ..hyper import need_integer
 from ..rows import Table, real, view
@@ -34,19 +35,19 @@ class Mask(nn.Module):
             raise ValueError(f"the mask knows 0 of {known.numel()} pixels: mark at least one as known")
         self.register_buffer("known", channels_first(known, known.ndim == 3))
 
-    def picture(self, measured):
+    def picture(self, measured: tuple[int, ...]) -> tuple[int, ...]:
         """The picture's shape, from the measurement's."""
         if measured[:2] != self.known.shape[2:] or self.known.shape[1] not in (1, *measured[2:]):
             known = tuple(self.known.shape[2:]) + tuple(self.known.shape[1:2]) * (self.known.shape[1] > 1)
             raise ValueError(f"the mask is {known}, the image {tuple(measured)}: pass one entry for each pixel")
         return measured
 
-    def like(self, values):
+    def like(self, values: Any) -> np.ndarray:
         """The mask, one entry for each of the values (H, W) or (H, W, C)."""
         known = self.known[0].movedim(0, -1).cpu().numpy()
         return np.broadcast_to(known if values.ndim == 3 else known[..., 0], values.shape)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x * self.known
 
 
@@ -68,11 +69,11 @@ class Downsample(nn.Module):
         window = torch.sinc(at) * torch.sinc(at / 2)
         self.register_buffer("window", (window / window.sum()).float())
 
-    def picture(self, measured):
+    def picture(self, measured: tuple[int, ...]) -> tuple[int, ...]:
         """The picture's shape, from the measurement's."""
         return tuple(self.factor * side for side in measured[:2]) + tuple(measured[2:])
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         rest = (len(self.window) - self.factor) // 2
         x = F.pad(x.flatten(0, 1)[:, None], (rest,) * 4, "replicate")
@@ -108,14 +109,14 @@ class Linear(nn.Module):
         self.register_buffer("matrix", matrix)
         self.shape = tuple(shape)
 
-    def picture(self, measured):
+    def picture(self, measured: tuple[int, ...]) -> tuple[int, ...]:
         """The picture's shape, whatever the measurement's."""
         return self.shape
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x.flatten(2) @ self.matrix.T
 
 
-def channels_first(array, colour):
+def channels_first(array: Tensor, colour: bool) -> Tensor:
     """(*S) or, in colour, (*S, C) to (1, C, *S)."""
     return array.movedim(-1, 0)[None] if colour else array[None, None]

@@ -6,8 +6,10 @@ density over x stays the same density, up to a constant, over the parameters.  O
 """
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
 
 class Pixels:
@@ -31,7 +33,14 @@ class Pixels:
               [0.5000, 0.5000]]]])
     """
 
-    def __init__(self, shape, *, start=0.0, spread=0.01, bounds=None):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        start: Any = 0.0,
+        spread: float = 0.01,
+        bounds: tuple[float, float] | None = None,
+    ):
         self.shape, self.spread, self.bounds = tuple(shape), spread, bounds
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape={shape} has no entries: pass that of one picture, such as (1, 28, 28)")
@@ -45,7 +54,7 @@ class Pixels:
         if bad := int((~self.first.isfinite()).sum()):
             raise ValueError(f"start has {bad} non-finite of {self.first.numel()} entries: pass a finite picture")
 
-    def start(self, n, generator):
+    def start(self, n: int, generator: torch.Generator) -> Any:
         """The parameters of n first pictures: (n, *shape), drawn on the CPU."""
         whole = (n, *self.shape)
         try:
@@ -58,11 +67,11 @@ class Pixels:
         shaken = first + self.spread * torch.randn(whole, generator=generator, dtype=first.dtype)
         return self._params(shaken)
 
-    def image(self, params):
+    def image(self, params: Any) -> Tensor:
         """The pictures: (n, *shape)."""
         return params
 
-    def confine(self, params):
+    def confine(self, params: Any) -> Any:
         """The parameters of the nearest pictures within the bounds."""
         return params if self.bounds is None else self._params(self.image(params).clamp(*self.bounds))
 
@@ -97,7 +106,15 @@ class Fourier(Pixels):
     True
     """
 
-    def __init__(self, shape, *, decay=1.0, start=0.0, spread=0.01, bounds=None):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        decay: float = 1.0,
+        start: Any = 0.0,
+        spread: float = 0.01,
+        bounds: tuple[float, float] | None = None,
+    ):
         super().__init__(shape, start=start, spread=spread, bounds=bounds)
         if len(self.shape) < 2:
             raise ValueError(f"shape={self.shape} has 1 axis and waves need 2: pass (C, H, W), or use Pixels")
@@ -109,7 +126,7 @@ class Fourier(Pixels):
         fall = frequency.clamp(min=1 / max(height, width)) ** -decay
         self.fall = fall / fall.square().mean().sqrt()  # so that a white slope makes steps as long as in pixels
 
-    def image(self, params):
+    def image(self, params: Any) -> Tensor:
         """The pictures: (n, *shape)."""
         return hartley(params * self.fall.to(params))
 
@@ -117,7 +134,7 @@ class Fourier(Pixels):
         return hartley(x) / self.fall.to(x)
 
 
-def hartley(x):
+def hartley(x: Tensor) -> Tensor:
     """Hartley's transform over the last two axes, real, orthonormal and its own inverse: (..., H, W) -> (..., H, W)."""
     waves = torch.fft.fft2(x, norm="ortho")
     return waves.real - waves.imag

@@ -2,6 +2,8 @@
 
 import math
 
+from torch import Tensor
+
 from ..hyper import need_integer
 
 __all__ = ["WindowedVariance"]
@@ -30,18 +32,18 @@ class WindowedVariance:
 
     PIXELS = 2**16  # at most so many values of each output are kept
 
-    def __init__(self, window=30, patience=80):
+    def __init__(self, window: int = 30, patience: int = 80):
         need_integer("window", window, at_least=2)
         need_integer("patience", patience)
         self.window, self.patience = window, patience
         self.restart()
 
-    def restart(self):
+    def restart(self) -> None:
         """Forget what was seen."""
         self.kept, self.sum, self.squares, self.best, self.since = [], 0, 0, math.inf, 0
         self.history = []  # the variance, NaN until the window is full
 
-    def __call__(self, output):
+    def __call__(self, output: Tensor) -> tuple[bool, bool]:
         """Take the next output; return (is it the best so far, is it time to stop)."""
         values = output.flatten()
         values = values[:: -(-len(values) // self.PIXELS)].double()

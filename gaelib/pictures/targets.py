@@ -4,8 +4,11 @@ Targets listen to layers of the network; priors look at the picture alone.  All 
 """
 
 import copy
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..core import Exact, Joint, objective
 
@@ -22,7 +25,7 @@ class Term:
     tensor([3.])
     """
 
-    def __init__(self, of, layers=()):
+    def __init__(self, of: Callable[..., Tensor], layers: Iterable[str] = ()):
         self.of, self.layers = of, frozenset(layers)
 
     def __add__(self, other):
@@ -43,7 +46,7 @@ class Term:
 # --- Targets ----------------------------------------------------------------------------------------------
 
 
-def logit(unit, layer=OUTPUT):
+def logit(unit: int, layer: str = OUTPUT) -> Term:
     """The raw output of a unit, before any softmax: an energy, not a log probability (ledger J1).
 
     Parameters
@@ -56,17 +59,17 @@ def logit(unit, layer=OUTPUT):
     return _heard(layer, lambda out: _pick(out.flatten(2).mean(2) if out.ndim > 2 else out, unit, layer))
 
 
-def log_probability(unit, layer=OUTPUT):
+def log_probability(unit: int, layer: str = OUTPUT) -> Term:
     """log softmax of a unit among its layer's, nats (ledger J1).  Parameters as in `logit`."""
     return _heard(layer, lambda out: _pick(out.log_softmax(1), unit, layer))
 
 
-def channel(unit, layer):
+def channel(unit: int, layer: str) -> Term:
     """The mean of a channel over its places.  Parameters as in `logit`."""
     return logit(unit, layer)
 
 
-def neuron(unit, layer, place=None):
+def neuron(unit: int, layer: str, place: tuple[int, int] | None = None) -> Term:
     """One unit of a channel at one place, ``(row, column)``; by default in the middle.  The rest as in `logit`."""
 
     def of(out):
@@ -78,7 +81,7 @@ def neuron(unit, layer, place=None):
     return _heard(layer, of)
 
 
-def direction(vector, layer):
+def direction(vector: Any, layer: str) -> Term:
     """The mean over places of the product with a direction in the layer's channels, (C,), brought to length 1."""
     vector = torch.as_tensor(vector, dtype=torch.float64).flatten()
     if not vector.norm() > 0:
@@ -130,7 +133,7 @@ def _pick(out, unit, layer):
 # --- Priors -----------------------------------------------------------------------------------------------
 
 
-def l2(weight=1.0):
+def l2(weight: float = 1.0) -> Term:
     """``-weight * ||x||^2``: a round Gaussian around 0.
 
     Examples
@@ -141,12 +144,12 @@ def l2(weight=1.0):
     return Term(lambda x, said: -weight * x.flatten(1).square().sum(1))
 
 
-def total_variation(weight=1.0):
+def total_variation(weight: float = 1.0) -> Term:
     """``-weight`` times the sum of absolute differences between neighbours along the last two axes."""
     return Term(lambda x, said: -weight * sum(x.diff(dim=axis).abs().flatten(1).sum(1) for axis in (-2, -1)))
 
 
-def density(model, infer=None):
+def density(model: Any, infer: Any = None) -> Term:
     """log q(x) by a model of this library: the score of the flattened picture, nats.
 
     Parameters

@@ -1,12 +1,14 @@
 """Transforms of pictures, drawn anew at every step of a climb: ``transform(x, generator) -> x``."""
 
 import math
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 
-def jitter(pixels):
+def jitter(pixels: int) -> Callable[..., Tensor]:
     """Shift by up to so many pixels each way, around the edge.
 
     Examples
@@ -24,17 +26,17 @@ def jitter(pixels):
     return move
 
 
-def pad(pixels, value=0.0):
+def pad(pixels: int, value: float = 0.0) -> Callable[..., Tensor]:
     """Add a border of so many pixels of one value; the network must take larger pictures."""
     return lambda x, generator: functional.pad(x, (pixels,) * 4, value=value)
 
 
-def rotate(degrees):
+def rotate(degrees: float) -> Callable[..., Tensor]:
     """Turn by up to so many degrees either way; what comes in from outside is 0."""
     return lambda x, generator: _warp(x, _uniform(-degrees, degrees, generator), 1.0)
 
 
-def scale(low, high):
+def scale(low: float, high: float) -> Callable[..., Tensor]:
     """Enlarge by a factor between low and high; what comes in from outside is 0."""
     if not 0 < low <= high:
         raise ValueError(f"scale({low}, {high}) is no range of factors: pass 0 < low <= high")

@@ -3,6 +3,8 @@
 import hashlib
 import html
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,7 +25,7 @@ STYLE = {
 }
 
 
-def axes(columns=1, rows=1, width=5.2, height=3.2, **options):
+def axes(columns: int = 1, rows: int = 1, width: float = 5.2, height: float = 3.2, **options: Any) -> Any:
     """A figure's axes in the book's style, legible at 390 px; `matplotlib`'s own settings stay as they were.
 
     Returns
@@ -35,7 +37,13 @@ def axes(columns=1, rows=1, width=5.2, height=3.2, **options):
         return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)[1]
 
 
-def images(pictures, titles=(), columns=10, width=5.2, rows=()):
+def images(
+    pictures: np.typing.ArrayLike,
+    titles: Sequence[str] = (),
+    columns: int = 10,
+    width: float = 5.2,
+    rows: Sequence[str] = (),
+) -> None:
     """Draw grey pictures (n, h, w) in a grid, dark ink on white, all on one scale; `rows` names the grid's rows."""
     pictures = np.asarray(pictures)
     lines = -(-len(pictures) // columns)
@@ -79,7 +87,7 @@ class slider:
     True
     """
 
-    def __init__(self, frames, label, alt, background="", start=0):
+    def __init__(self, frames: Sequence[tuple[str, str]], label: str, alt: str, background: str = "", start: int = 0):
         if not frames or not 0 <= start < len(frames):
             raise ValueError(
                 f"slider got {len(frames)} frames and start={start}: pass at least one frame, and start among them"

@@ -1,6 +1,7 @@
 """Plots drawn as plain SVG, in the colour of the words around them."""
 
 import html
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -21,10 +22,10 @@ class Canvas:
 
     WIDTH, HEIGHT, LEFT, BOTTOM = 360, 270, 44, 40
 
-    def __init__(self, xlim, ylim, xlabel, ylabel):
+    def __init__(self, xlim: tuple[float, float], ylim: tuple[float, float], xlabel: str, ylabel: str):
         self.xlim, self.ylim, self.xlabel, self.ylabel = xlim, ylim, xlabel, ylabel
 
-    def at(self, xy):
+    def at(self, xy: np.typing.ArrayLike) -> np.ndarray:
         """Data (n, 2) to picture coordinates (n, 2)."""
         (x0, x1), (y0, y1) = self.xlim, self.ylim
         xy = np.atleast_2d(np.asarray(xy, dtype=float))
@@ -32,7 +33,7 @@ class Canvas:
         y = 8 + (y1 - xy[:, 1]) / (y1 - y0) * (self.HEIGHT - self.BOTTOM - 8)
         return np.stack([x, y], 1)
 
-    def frame(self, ticks=5):
+    def frame(self, ticks: int = 5) -> str:
         """Axes, ticks and labels."""
         right, bottom = self.WIDTH - 8, self.HEIGHT - self.BOTTOM
         parts = [f'<path d="M{self.LEFT} 8V{bottom}H{right}" fill="none" stroke="currentColor"/>']
@@ -52,18 +53,20 @@ class Canvas:
         )
         return f'<g font-size="12" fill="currentColor">{"".join(parts)}</g>'
 
-    def dots(self, xy, colour="currentColor", size=5, opacity=1.0):
+    def dots(self, xy: np.typing.ArrayLike, colour: str = "currentColor", size: float = 5, opacity: float = 1.0) -> str:
         """Round dots."""
         path = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in self.at(xy))
         return f'<path d="{path}" stroke="{colour}" stroke-width="{size}" stroke-linecap="round" opacity="{opacity}"/>'
 
-    def line(self, xy, colour="currentColor", width=2, dash=None):
+    def line(
+        self, xy: np.typing.ArrayLike, colour: str = "currentColor", width: float = 2, dash: str | None = None
+    ) -> str:
         """A line through the points."""
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in self.at(xy))
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashed}/>'
 
-    def squares(self, xy, colours, size=13):
+    def squares(self, xy: np.typing.ArrayLike, colours: Iterable[str], size: float = 13) -> str:
         """Filled squares with an outline, one colour each."""
         return "".join(
             f'<rect x="{x - size / 2:.1f}" y="{y - size / 2:.1f}" width="{size}" height="{size}" fill="{colour}" '

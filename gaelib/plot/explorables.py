@@ -6,13 +6,14 @@ Each kind is a function of its data that says what is drawn, which places can be
 import hashlib
 import html
 import json
+from typing import Any
 
 import numpy as np
 
 from .canvas import PALETTE, Canvas
 
 
-def explore(kind, alt, **data):
+def explore(kind: str, alt: str, **data: Any) -> "Explorable":
     """A figure that computes in the page: its handles are dragged, or moved with the arrow keys.
 
     What is stored is a still of the start, which Colab, paper and a page without scripts keep.  On the book's

@@ -1,12 +1,23 @@
 """Gradient ascent on codes: how a max is answered where no closed form exists (ledger B5-B7, B10)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 Code = Tensor | tuple[Tensor, ...]
 
 
-def climb(f, z0: Code, steps: int, lr: float, unroll=False, project=None, optimiser=None) -> Code:
+def climb(
+    f: Callable[[Any], Tensor],
+    z0: Code,
+    steps: int,
+    lr: float,
+    unroll: bool = False,
+    project: Callable[[Any], Any] | None = None,
+    optimiser: type[torch.optim.Optimizer] | None = None,
+) -> Code:
     """Climb f from z0 by gradient steps ``z <- project(z + lr * df/dz)``.
 
     Parameters

@@ -110,14 +110,6 @@ def test_empty_components_come_back():
     assert sorted(np.bincount(km.labels_, minlength=3)) == [50, 50, 50]
 
 
-def test_each_empty_component_comes_back_beside_another():
-    spread = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
-    x, start = torch.cat([3 * spread, 10 + 2.9 * spread, 20 + spread]), torch.tensor([[0.0], [10], [20], [1e6], [1e6]])
-    joint = Flats(start.double())
-    joint.update(joint.stats(x, joint.argmax(x)))
-    assert sorted(joint.means[:, 0].round().tolist()) == [0, 0, 10, 10, 20]
-
-
 def test_a_cluster_of_copies_is_not_where_an_empty_one_goes():
     X = np.concatenate([np.zeros((100, 1)), np.array([[10.0], [12.0], [30.0], [32.0]])])
     km = KMeans(3, init=np.array([[0.0], [20.0], [1e6]]), tol=0).fit(X)
