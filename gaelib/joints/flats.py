@@ -49,7 +49,7 @@ class Flats(Joint):
         self.register_buffer("bases", means.new_zeros(*means.shape, 0) if bases is None else bases.clone())
         self.variance, self.seed = variance, seed
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         K, D, p = self.bases.shape
         return f"components={K}, directions={p}, features={D}"
 

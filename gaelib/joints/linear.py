@@ -35,7 +35,7 @@ class LinearGaussian(Joint):
         self.register_buffer("weights", weights.clone())
         self.register_buffer("variance", torch.as_tensor(variance, dtype=mean.dtype, device=mean.device).clone())
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         D, p = self.weights.shape
         return f"directions={p}, features={D}"
 

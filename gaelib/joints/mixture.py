@@ -86,7 +86,7 @@ class Mixture(Joint):
             )
         self.shared, self.fixed, self.floor = shared, fixed, floor
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         K, D, p = self.bases.shape
         return f"components={K}, directions={p}, features={D}"
 

@@ -68,7 +68,7 @@ class KernelMixture(Joint):
         self.register_buffer("prototypes", prototypes.clone())
         self.absorb, self.variance = absorb, variance
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         (K, D), p = self.means.shape, self.prototypes.shape[1]
         return f"components={K}, dimensions={p}, features={D}"
 

@@ -41,7 +41,7 @@ class Affine(Joint):
         self.bias = nn.Parameter(bias.clone())  # (D,)
         self.weights = nn.Parameter(bias.new_zeros(len(bias), len(centre)))  # (D, p)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"inputs={len(self.centre)}, outputs={len(self.bias)}"
 
     def decode(self, z: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class SoftGate(Joint):
             raise ValueError(f"scale={scale} must be above 0: it is the variance of the gates' kernels")
         self.means, self.bases, self.scale = nn.Parameter(means.clone()), nn.Parameter(bases.clone()), scale
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         K, D, p = self.bases.shape
         return f"components={K}, directions={p}, features={D}"
 
