@@ -29,7 +29,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.math import get_node_equation_number
 
 # Words of the glossary that a page mostly uses in another sense: linked only where {term} says so.
-AMBIGUOUS = {"bit", "code", "component", "joint", "objective", "parameters", "prior"}
+AMBIGUOUS = {"bit", "code", "component", "flat", "joint", "objective", "parameters", "prior"}
 
 
 # --- what a page does without ------------------------------------------------------------------------------
