@@ -365,6 +365,12 @@ def test_shared_noise_scores_a_row_alike_wherever_it_stands():
     assert len(set(objective(joint, x, infer).tolist())) == 5
 
 
+def test_an_encoder_s_entropy_is_weighed_by_the_temperature():
+    _, x, infer = l11(4)
+    infer.T = 0.5
+    assert torch.allclose(infer(None, x)[1], 0.5 * infer.propose(x)[2], rtol=1e-14)
+
+
 def test_given_codes_are_scored_as_they_are():
     x = data()
     z = torch.nn.Parameter(torch.zeros_like(x))
