@@ -30,6 +30,11 @@ from .verify import CheckFailed, check, glue
 ROOMS = ("core", "noise", "joints", "models", "pictures")  # first on the page; every other module follows by name
 ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
+FORMER = {  # an entry's anchor -> names of older versions that others may link to
+    "api-remedies": ["with-remedy"],
+    "api-sample-rows": ["draw-rows"],
+    "api-screen": ["screened"],
+}
 HEAD = """---
 myst:
   html_meta:
@@ -230,6 +235,7 @@ def page(package="gaelib"):
         for thing in things:
             name = thing.__name__
             path = f"{package}.{name}" if getattr(root, name, None) is thing else f"{module.__name__}.{name}"
+            out += [f"({prefix}{old})=" for old in FORMER.get(anchor[thing], ()) for prefix in ("", "api-")]
             out.append(f"({anchor[thing]})=\n### `{name}`\n")
             out.append(f"```python\n{signature(path, thing)}\n```\n\n{markdown(thing.__doc__, links)}\n")
             if inspect.isclass(thing):
