@@ -126,7 +126,7 @@ def test_figures_have_captions_and_alternative_texts(path):
 @each
 def test_metadata_is_what_run_writes(path):
     meta = book.read(path).metadata
-    assert set(meta) <= {"kernelspec", "language_info", "myst", "colab", "accelerator"}, sorted(meta)
+    assert set(meta) <= {"kernelspec", "language_info", "myst", "models", "colab", "accelerator"}, sorted(meta)
     assert meta.kernelspec.name == "python3" and meta.language_info.pygments_lexer == "ipython3"
     assert "version" not in meta.language_info, "language_info carries a version: run tools/run.py"
     assert path.read_text(encoding="utf-8").endswith("}\n"), "the file must end with one newline"
