@@ -19,7 +19,7 @@ from .nearest import rounding, settle
 from .sums import by_code, total
 
 AXES = 48  # columns of G, at most
-PART = 2**19  # entries of a part of the rows, or of its table: they stay in the cache of one core
+PART = 2**20  # entries of a part of the rows, or of its table: the cache holds them, and few calls do all rows
 SCREENED = 2048  # rows screened at a time, for the same reason
 TIGHT = 64  # a squared error so many times smaller than what it is a difference of is read from the rows instead
 
