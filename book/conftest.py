@@ -26,6 +26,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from tools import exercises
 from tools import nb as book
 
+collect_ignore = ["witness.py"]  # it runs in a notebook's kernel; --doctest-modules would import it
+
 # Blanks before a number belong to it: 9.99 may become 10.00 in a column of fixed width.
 NUMBER = re.compile(r" *([+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d{1,3}(?!\d))?)")
 # An interactive figure's name is a digest of its content: it changes with the last place of a coordinate.

@@ -67,7 +67,7 @@ def test_a_link_shows_what_it_leads_to(open_page):
     assert box["x"] >= 0 and box["x"] + box["width"] <= DESKTOP["width"]
     page.keyboard.press("Escape")
     assert page.locator(".gae-preview").count() == 0
-    equation = page.locator('article a.reference[href*="#equation-"]')
+    equation = page.locator('article a.reference[href*="#equation-"]:visible')
     assert preview(page, equation.first).locator("mjx-container").count() >= 1
     page.mouse.move(2, 2)
     page.wait_for_timeout(700)
