@@ -10,7 +10,7 @@ import torch
 from gaelib import MPPCA, PPCA, GaussianMixture, data
 from gaelib.core import Exact, Soft, alternate, objective
 from gaelib.joints.flats import nearest
-from gaelib.joints.mixture import Mixture
+from gaelib.joints.mixture import Expect, Mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
@@ -212,6 +212,22 @@ def test_batches_equal_the_whole(digits, model):
     for name, value in streamed.joint_.state_dict().items():
         assert (value - stored[name]).abs().max() < 1e-9 if value.numel() else True, name
     assert (streamed.labels_ == model.predict(digits)).all()
+
+
+@pytest.mark.parametrize("p", [0, 2])
+def test_one_reading_gives_the_sums_of_two(p, monkeypatch):
+    joint, x = some(K=3, p=p, n=50)
+    monkeypatch.setattr("gaelib.joints.mixture.ENTRIES", 42)  # more than one chunk
+    answer, (expected, entropy) = Expect(0.7), joint.posterior(x, 0.7)
+    z, bonus = answer(joint, x)
+    assert torch.allclose(z[0], expected[0], rtol=1e-12, atol=0) and torch.allclose(bonus, entropy, rtol=1e-12, atol=1e-14)
+    assert torch.allclose(entropy, 0.7 * torch.special.entr(expected[0]).sum(1), rtol=1e-9, atol=1e-14)
+    found, other = answer.stats(x, z), (expected[0].flip(1),)  # of another code, no sums are at hand
+    for asked, sums in ((expected, found), (other, answer.stats(x, other))):
+        right = joint.stats(x, asked)
+        assert set(sums) == set(right)
+        for name, value in right.items():
+            assert torch.allclose(sums[name], value, rtol=1e-10, atol=1e-10), name
 
 
 def test_chunks_of_bounded_memory_change_nothing(monkeypatch):
