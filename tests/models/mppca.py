@@ -220,7 +220,9 @@ def test_one_reading_gives_the_sums_of_two(p, monkeypatch):
     monkeypatch.setattr("gaelib.joints.mixture.ENTRIES", 42)  # more than one chunk
     answer, (expected, entropy) = Expect(0.7), joint.posterior(x, 0.7)
     z, bonus = answer(joint, x)
-    assert torch.allclose(z[0], expected[0], rtol=1e-12, atol=0) and torch.allclose(bonus, entropy, rtol=1e-12, atol=1e-14)
+    assert torch.allclose(z[0], expected[0], rtol=1e-12, atol=0) and torch.allclose(
+        bonus, entropy, rtol=1e-12, atol=1e-14
+    )
     assert torch.allclose(entropy, 0.7 * torch.special.entr(expected[0]).sum(1), rtol=1e-9, atol=1e-14)
     found, other = answer.stats(x, z), (expected[0].flip(1),)  # of another code, no sums are at hand
     for asked, sums in ((expected, found), (other, answer.stats(x, other))):
