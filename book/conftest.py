@@ -34,6 +34,7 @@ NUMBER = re.compile(r" *([+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d{1,3}(?!\d))?)
 DIGEST = re.compile(r"\bgae-[0-9a-f]{8}\b")
 DRIFT = 0.02
 LOOSE = 1000  # a bound of more than so many times the value needs a reason
+ROUNDING = 1e-8  # a bound below it only leaves room for rounding, which differs between processors
 
 
 def on_gpu():
@@ -117,7 +118,7 @@ def setup(file):
 def runtest(cell):
     run_and_compare(cell)
     for claim, value, bound, why in ask(cell.parent, "report()") or ():
-        if value <= bound and bound > LOOSE * abs(value) and not why:
+        if value <= bound and bound > max(LOOSE * abs(value), ROUNDING) and not why:
             cell.raise_cell_error(f"{claim!r}: measured {value:.3g}, bound {bound:g}, no why")
     if "exercise-stub" in book.tags(cell.cell):
         failed = ask(cell.parent, f"attempt({exercises.awake(cell.cell.source)!r})")
