@@ -19,7 +19,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 import account
 
-collect_ignore = ["conftest.py"]  # --doctest-modules would import it beside book/conftest.py
+collect_ignore = ["conftest.py", "typed.py"]  # the second is for mypy alone; --doctest-modules would import it beside book/conftest.py
 NOTEBOOK_SECONDS = 60  # the pages promise it
 seconds = Counter()
 HTML = Path(__file__).parents[1] / "_build" / "html"

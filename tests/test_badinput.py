@@ -278,7 +278,7 @@ def test_ctrl_c_before_there_is_anything_leaves_no_fit(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "call"), [(Flats, "update", 2), (KMeans, "_start", 3), (KMeans, "_finish", 1)]
+    ("owner", "name", "call"), [(Flats, "update", 2), (Flats, "update", 9), (KMeans, "_finish", 1)]
 )
 def test_ctrl_c_keeps_the_best_so_far(owner, name, call, monkeypatch):
     stop_in(monkeypatch, owner, name, call)
