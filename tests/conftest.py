@@ -19,7 +19,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 import account
 
-collect_ignore = ["conftest.py", "typed.py"]  # the second is for mypy alone; --doctest-modules would import it beside book/conftest.py
+# --doctest-modules would import the first beside book/conftest.py; the second is for mypy alone.
+collect_ignore = ["conftest.py", "typed.py"]
 NOTEBOOK_SECONDS = 60  # the pages promise it
 seconds = Counter()
 HTML = Path(__file__).parents[1] / "_build" / "html"
