@@ -209,7 +209,9 @@ def fork(tmp_path_factory):
     shutil.copytree(ROOT, top, ignore=made)
     toml = (top / "pyproject.toml").read_text(encoding="utf-8")
     assert toml.count(REPOSITORY) >= 1
-    (top / "pyproject.toml").write_text(toml.replace(REPOSITORY, FORK), encoding="utf-8")
+    pages = "https://{}.github.io/{}/".format(*REPOSITORY.split("/")[-2:])
+    toml = toml.replace(REPOSITORY, FORK).replace(pages, "https://somebody.github.io/a-fork/")
+    (top / "pyproject.toml").write_text(toml, encoding="utf-8")
     _, bad, changed, _ = docs = [p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in NOTEBOOKS[:4]]
     cells = [CELL.format(doc.replace("/", "."), "<failure/>" * (doc == bad)) for doc in docs[:3]]
     digests = [DIGEST.format(*pair) for pair in account.digests(top).items()]
