@@ -55,37 +55,8 @@ def need_share(name, value):
         raise ValueError(f"{name}={value} is not below 1: pass a share such as {name}=0.1")
 
 
-@hyper
-class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
-    """What both autoencoders share."""
-
-    n_components: int = count(2)
-    _: KW_ONLY
-    hidden: tuple[int, ...] = checked((256, 128), need_sizes)
-    encoder: nn.Module | None = None
-    decoder: nn.Module | None = None
-    noise: str = choice(*NOISES)
-    variance: float | str = checked("learn", need_variance)
-    max_epochs: int = count(50)
-    batch_size: int | str = checked("auto", need_size)
-    lr: float = number(3e-3, "lr=0.003")
-    validation: float = checked(0.1, need_share)
-    patience: int = count(10)
-    random_state: Seed = None
-    verbose: int = 0
-
-    T, prior, draws, anneal = 0.0, "flat", 1, 0.0
-
-    @property
-    def _n_features_out(self):
-        return self.n_components
-
-    @property
-    def _halves(self):
-        """How many numbers the encoder gives for one of the code: a mean, and at T > 0 a log scale."""
-        return 2 if self.T else 1
-
-    # --- Before the fit ---
+class _Pictures:
+    """Rows that may come as pictures, and networks of the caller's or by sizes."""
 
     def _rows(self, X, y):
         return super()._rows(self._flat(X, reset=True), y)
@@ -100,6 +71,67 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
             self.shape_ = shape[1:] if len(shape) > 2 else None
         return X.reshape(shape[0], math.prod(shape[1:])) if len(shape) > 2 else X
 
+    def _module(self, given, sizes):
+        """A copy of the caller's network, or layers of these sizes."""
+        return layers(*sizes) if given is None else copy.deepcopy(given)
+
+    def _size(self, n):
+        """Rows a step, of n."""
+        return min(max(n // STEPS, 16), 256, n) if self.batch_size == "auto" else min(self.batch_size, n)
+
+    def inverse_transform(self, Z):
+        """What codes decode to, the mean of q_r(x|z): (n, n_components) -> (n, D), or pictures as fit saw them."""
+        with torch.no_grad():
+            x = self._decode(Z, self.n_components, lambda z: self.joint_.decode(z))
+        return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
+
+
+class _Samples:
+    """What can invent rows: codes are drawn, then decoded."""
+
+    def _draw(self, n, generator):
+        """Codes as the model expects them: (n, n_components)."""
+        return torch.randn(n, self.n_components, generator=generator)
+
+    def sample(self, n_samples=1, random_state=None, noise=True):
+        """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
+        need_integer("n_samples", n_samples)
+        draw = torch.Generator().manual_seed(draw_seed(random_state))
+        x = torch.as_tensor(self.inverse_transform(self._draw(n_samples, draw)))
+        if noise and self.noise == "gaussian":
+            x = x + self.variance_**0.5 * torch.randn(x.shape, generator=draw)
+        elif noise:
+            x = torch.bernoulli(x, generator=draw) if self.noise == "bernoulli" else torch.poisson(x, generator=draw)
+        return x.numpy()
+
+
+@hyper
+class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
+    """What all share whose decoder is a network with noise; ``_answer`` says who answers the max."""
+
+    n_components: int = count(2)
+    _: KW_ONLY
+    hidden: tuple[int, ...] = checked((256, 128), need_sizes)
+    decoder: nn.Module | None = None
+    noise: str = choice(*NOISES)
+    variance: float | str = checked("learn", need_variance)
+    max_epochs: int = count(50)
+    batch_size: int | str = checked("auto", need_size)
+    lr: float = number(3e-3, "lr=0.003")
+    validation: float = checked(0.1, need_share)
+    patience: int = count(10)
+    random_state: Seed = None
+    verbose: int = 0
+
+    T, prior, draws, anneal = 0.0, "flat", 1, 0.0
+    _project = None  # takes a code back to where it may be
+
+    @property
+    def _n_features_out(self):
+        return self.n_components
+
+    # --- Before the fit ---
+
     def _check(self, n, width):
         if (kept := n - math.ceil(self.validation * n)) < 2:
             few = f"validation={self.validation} of n_samples={n} leaves {kept} to learn from"
@@ -110,10 +142,9 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         centre, scale = centre_and_scale(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-            encoder = self._module(self.encoder, (data.width, *self.hidden, self.n_components * self._halves))
+            encoder = self._encoder(data.width)
             decoder = self._module(self.decoder, (self.n_components, *reversed(self.hidden), data.width))
         if self.shape_ is not None:
-            encoder = encoder if self.encoder is None else nn.Sequential(nn.Unflatten(1, self.shape_), encoder)
             decoder = decoder if self.decoder is None else nn.Sequential(decoder, nn.Flatten())
         learn = self.variance == "learn"
         variance = FIRST * scale**2 if learn else self.variance
@@ -122,9 +153,8 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         self._check_networks(joint, data.take(torch.arange(min(len(data), 2))).cpu())
         return joint.to(data.device)
 
-    def _module(self, given, sizes):
-        """A copy of the caller's network, or layers of these sizes."""
-        return layers(*sizes) if given is None else copy.deepcopy(given)
+    def _encoder(self, width):
+        """The encoder, where there is one."""
 
     def _check_support(self, data):
         if self.noise == "gaussian":
@@ -136,23 +166,15 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
             raise ValueError(f"noise='poisson' needs counts of at least 0, got {low:g}: pass counts")
 
     def _check_networks(self, joint, x):
-        """Both networks on two rows, before any step."""
+        """The networks on two rows, before any step."""
         joint.eval()
         with torch.no_grad():
-            z, wanted = joint.encoder(like(joint.encoder, joint.standard(x))), self.n_components * self._halves
-            if z.ndim != 2 or z.shape[1] != wanted:
-                halves = ", mean and log scale" * (self._halves - 1)
-                needs = f"n_components={self.n_components} needs (n, {wanted}){halves}"
-                raise ValueError(f"the encoder answers {tuple(z.shape)}, but {needs}: change its last layer")
-            out = joint.decoder(z[:, : self.n_components])
+            out = joint.decoder(like(joint.decoder, x.new_zeros(len(x), self.n_components)))
         if tuple(out.shape) != tuple(x.shape):
             what = f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns"
             raise ValueError(f"{what}: change its last layer")
 
     # --- The fit ---
-
-    def _answer(self, joint, generator=None, shared=False):
-        return Amortise(Standardised(joint, bool(self.T)), self.T, generator, shared)
 
     def _learn(self, joint, data, history):
         rank, seed = rank_and_size()[0], data.memo["seed"]
@@ -162,12 +184,11 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         table = None if data.streamed else torch.cat(list(data))
         take = data.take if table is None else lambda i: table.index_select(0, i.to(table.device))
         noise = torch.Generator(data.device).manual_seed(seed + 2 * rank + 1)
-        size = min(max(len(rows) // STEPS, 16), 256) if self.batch_size == "auto" else self.batch_size
-        batches = Shuffled(take, rows, min(size, len(rows)), draw)
+        batches = Shuffled(lambda i: i, rows, self._size(len(rows)), draw)
         steps, end = self.max_epochs * len(batches) * self.anneal, float(joint.log_variance.detach())
 
-        def score(x, noise=noise):
-            answer = self._answer(joint, noise)
+        def score(i, noise=noise):
+            x, answer = take(i), self._answer(joint, noise, rows=i)
             return bound(joint, x, answer, self.draws) if self.draws > 1 else objective(joint, x, answer)
 
         def anneal(step):
@@ -176,13 +197,13 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
 
         def judge():
             same = torch.Generator(data.device).manual_seed(0)  # noise that every epoch is judged by
-            values = [score(take(i), same).sum().to("cpu", torch.float64) for i in held.split(ROWS)]
+            values = [score(i, same).sum().to("cpu", torch.float64) for i in held.split(ROWS)]
             sums = all_sum({"value": sum(values), "n": torch.tensor(float(m), dtype=torch.float64)})
             return float(sums["value"] / sums["n"])
 
         anneal(0)
         wait = math.ceil(self.anneal * self.max_epochs)
-        epochs = Epochs(joint, lambda x: score(x).mean(), judge if m else None, self.patience, wait, anneal)
+        epochs = Epochs(joint, lambda i: score(i).mean(), judge if m else None, self.patience, wait, anneal)
         epochs.climb(batches, self.max_epochs, self.lr, history, self.verbose)
         return True
 
@@ -207,33 +228,59 @@ class _Neural(ClassNamePrefixFeaturesOutMixin, Estimator):
         """The code, at T = 1 the mean of q(z|x): (n, D) -> (n, n_components)."""
         return self._open(X).map(lambda x: self._code(self.joint_, x))
 
-    def _code(self, joint, x):
-        return joint.encoder(like(joint.encoder, joint.standard(x)))[:, : self.n_components]
-
-    def inverse_transform(self, Z):
-        """The mean of q_r(x|z): codes (n, n_components) -> (n, D), or pictures as fit saw them."""
-        with torch.no_grad():
-            x = self._decode(Z, self.n_components, lambda z: self.joint_.decode(z))
-        return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
-
     def impute(self, X, steps=200):
         """Fill missing entries (NaN) by what the best code for the present ones decodes to: (n, D) -> (n, D).
 
-        The code climbs by Adam from the encoder's answer for the row with its holes at the data's mean.
+        The code climbs by Adam from `transform`'s answer for the row with its holes at the data's mean.
         """
 
         def fill(x):
             joint, there = self.joint_, ~x.isnan()
             known = torch.where(there, x, joint.centre)
             z = self._code(joint, known)
-            z = climb(lambda z: joint.log_joint(known, z, there), z, steps, 0.05, optimiser=torch.optim.Adam)
+            up = {"optimiser": torch.optim.Adam, "project": self._project}
+            z = climb(lambda z: joint.log_joint(known, z, there), z, steps, 0.05, **up)
             return torch.where(there, x, joint.decode(z))
 
         return self._open(X, holes=True).map(fill)
 
 
 @hyper
-class Autoencoder(_Neural):
+class _Encoded(_Neural):
+    """What both autoencoders share: a network answers the max."""
+
+    _: KW_ONLY
+    encoder: nn.Module | None = None
+
+    @property
+    def _halves(self):
+        """How many numbers the encoder gives for one of the code: a mean, and at T > 0 a log scale."""
+        return 2 if self.T else 1
+
+    def _encoder(self, width):
+        encoder = self._module(self.encoder, (width, *self.hidden, self.n_components * self._halves))
+        pictures = self.encoder is not None and self.shape_ is not None
+        return nn.Sequential(nn.Unflatten(1, self.shape_), encoder) if pictures else encoder
+
+    def _check_networks(self, joint, x):
+        joint.eval()
+        with torch.no_grad():
+            z, wanted = joint.encoder(like(joint.encoder, joint.standard(x))), self.n_components * self._halves
+        if z.ndim != 2 or z.shape[1] != wanted:
+            halves = ", mean and log scale" * (self._halves - 1)
+            needs = f"n_components={self.n_components} needs (n, {wanted}){halves}"
+            raise ValueError(f"the encoder answers {tuple(z.shape)}, but {needs}: change its last layer")
+        super()._check_networks(joint, x)
+
+    def _answer(self, joint, generator=None, shared=False, rows=None):
+        return Amortise(Standardised(joint, bool(self.T)), self.T, generator, shared)
+
+    def _code(self, joint, x):
+        return joint.encoder(like(joint.encoder, joint.standard(x)))[:, : self.n_components]
+
+
+@hyper
+class Autoencoder(_Encoded):
     """Autoencoder: a network that answers ``max_z`` with one code, and one that decodes it.
 
     Parameters
@@ -287,7 +334,7 @@ class Autoencoder(_Neural):
 
 
 @hyper
-class VAE(_Neural):
+class VAE(_Samples, _Encoded):
     """Variational autoencoder: the encoder answers with a distribution, and the objective bounds the evidence.
 
     Parameters
@@ -336,14 +383,3 @@ class VAE(_Neural):
             raise ValueError(
                 f"anneal={self.anneal} moves a variance that is given, got variance={self.variance!r}: pass a number"
             )
-
-    def sample(self, n_samples=1, random_state=None, noise=True):
-        """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
-        need_integer("n_samples", n_samples)
-        draw = torch.Generator().manual_seed(draw_seed(random_state))
-        x = torch.as_tensor(self.inverse_transform(torch.randn(n_samples, self.n_components, generator=draw)))
-        if noise and self.noise == "gaussian":
-            x = x + self.variance_**0.5 * torch.randn(x.shape, generator=draw)
-        elif noise:
-            x = torch.bernoulli(x, generator=draw) if self.noise == "bernoulli" else torch.poisson(x, generator=draw)
-        return x.numpy()
