@@ -10,7 +10,6 @@ import re
 import shutil
 import struct
 import tomllib
-from copy import deepcopy
 from html import unescape
 from pathlib import Path
 
@@ -121,7 +120,8 @@ class FillChapters(SphinxPostTransform):
 
     def row(self, docname, found):
         times = next(n for n in found.findall(nodes.inline) if "gae-times" in n["classes"])
-        before = [deepcopy(n) for n in found.children if isinstance(n, nodes.bullet_list)]
+        # Python's own deepcopy would follow a node's parent and copy the whole page.
+        before = [n.deepcopy() for n in found.children if isinstance(n, nodes.bullet_list)]
         for xref in (x for part in before for x in part.findall(addnodes.pending_xref)):
             if xref["reftype"] == "doc":  # written as seen from the chapter, but read here
                 xref["reftarget"] = "/" + docname_join(docname, xref["reftarget"])

@@ -236,7 +236,7 @@ def test_a_longer_code_than_the_data_and_one_component():
 
 # --- for the tests that go over every model: tests/registry.py ---
 
-ESTIMATORS = [GGAE(n_clusters=2, n_components=1, variance=2.0, random_state=0)]
+ESTIMATORS = [GGAE(n_clusters=2, n_components=1, variance=2.0, absorb="exp", tol=0.01, random_state=0)]
 ALONE = {
     "GGAE": "No other library has Gaussian-kernel codes. With little noise its centres are those of KMeans, and its slopes are "
     "those of automatic differentiation; both are tested."
