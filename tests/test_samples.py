@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from benchmarks.samples import classifier, judge, nearest
 from gaelib import data
+
+from benchmarks.samples import classifier, judge, nearest
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_copies_are_at_no_distance_and_new_rows_are_not(digits, classify):
 
 
 def test_one_class_noise_and_blur_are_told_apart(digits, classify):
-    train, labels, test, new, answers = digits
+    train, labels, test, new, _ = digits
     fresh, one = (judge(rows, train, labels, test, classify) for rows in (new, train[labels == 3]))
     noise = judge(np.random.default_rng(0).random(new.shape), train, labels, test, classify)
     mean = judge(np.repeat(train.mean(0)[None], len(new), 0), train, labels, test, classify)
