@@ -4,7 +4,7 @@ import torch
 from gaelib import data
 from gaelib.core import Exact, alternate
 from gaelib.joints.flats import Flats, nearest
-from gaelib.solvers.screen import Screen
+from gaelib.solvers.pruning import Screen
 
 from .harness import race, round_to
 

@@ -20,7 +20,8 @@ MOVED = {  # addresses of older versions, which published notebooks and pickles 
     "gaelib.models.activation": "gaelib.pictures.activation",
     "gaelib.models.image_prior": "gaelib.pictures.image_prior",
     "gaelib.pairs": "gaelib.supervised",
-    "gaelib.screen": "gaelib.solvers.screen",
+    "gaelib.screen": "gaelib.solvers.pruning",
+    "gaelib.solvers.screen": "gaelib.solvers.pruning",
     "gaelib.terms": "gaelib.pictures.targets",
 }
 

@@ -25,6 +25,7 @@ from torch import Generator, Tensor, nn
 
 from .losses import floor, mean, soft_floor  # noqa: F401  their old address
 from .solvers.climb import Code, climb
+from .solvers.sums import added
 
 Infer = Callable[["Joint", Tensor], tuple[Any, Tensor]]
 Sums = dict[str, Tensor]
@@ -67,8 +68,7 @@ class Climb:
         self.start, self.options = start, {"steps": steps, "lr": lr} | options
 
     def __call__(self, joint: Joint, x: Tensor) -> tuple[Code, Tensor]:
-        z = climb(lambda z: joint.log_joint(x, z), self.start(joint, x), **self.options)
-        return z, x.new_zeros(len(x))
+        return climb(lambda z: joint.log_joint(x, z), self.start(joint, x), **self.options), x.new_zeros(len(x))
 
 
 class Soft:
@@ -174,16 +174,16 @@ def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> Sums:
 
     ``alternate`` is this and ``update``; a distributed engine is this on every worker, an addition, and ``update``.
     """
-    total, stats = {}, getattr(infer, "stats", None) or _ask(joint, "stats", "alternate", "ascend(...)")
-    for i, x in enumerate(batches):
-        with torch.no_grad():
-            z, bonus = (infer.batch(i) if hasattr(infer, "batch") else infer)(joint, x)
-            found = {"bonus": bonus, "samples": torch.tensor(len(x))} | stats(x, z)
-            found["objective"] = found["objective"] if "objective" in found else joint.log_joint(x, z)
-        for name, value in found.items():
-            value = value.detach().to("cpu", torch.float64)
-            total[name] = total.get(name, 0) + (value.sum() if name in ("objective", "bonus") else value)
-    return total
+    stats = getattr(infer, "stats", None) or _ask(joint, "stats", "alternate", "ascend(...)")
+
+    @torch.no_grad()
+    def found(i, x):
+        z, bonus = (infer.batch(i) if hasattr(infer, "batch") else infer)(joint, x)
+        sums = {"samples": torch.tensor(len(x))} | stats(x, z)
+        nats = sums["objective"] if "objective" in sums else joint.log_joint(x, z)
+        return sums | {"objective": nats.sum(dtype=torch.float64), "bonus": bonus.sum(dtype=torch.float64)}
+
+    return added(found(i, x) for i, x in enumerate(batches))
 
 
 def alternate(

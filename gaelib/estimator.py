@@ -19,6 +19,7 @@ from .core import Exact, Joint, alternate, ascend, objective
 from .hyper import count, fitted, hyper, number, validate
 from .parallel import all_sum, from_first
 from .rows import Array, Rows, Table, real, view
+from .solvers.sums import total
 
 __all__ = ["Estimator", "Model"]
 
@@ -226,9 +227,9 @@ class Model(BaseEstimator):
     def _objective(self, joint, data):
         """The mean objective over all rows and processes."""
         with torch.no_grad():
-            total = sum(objective(joint, x, self.infer).sum().to("cpu", torch.float64) for x in data)
-        sums = all_sum({"total": total, "n": torch.tensor(float(len(data)), dtype=torch.float64)})
-        return float(sums["total"] / sums["n"])
+            value = sum(total(objective(joint, x, self.infer)).cpu() for x in data)
+        sums = all_sum({"value": value, "n": torch.tensor(float(len(data)), dtype=torch.float64)})
+        return float(sums["value"] / sums["n"])
 
     def score_samples(self, X: Table) -> Array:
         """The objective of each sample: (n, D) -> (n,), nats.

@@ -13,6 +13,7 @@ from torch import Tensor
 from .core import Given, objective
 from .parallel import all_sum, gather
 from .rows import Array, Rows, Table, at, honest, is_batches, remedies
+from .solvers.sums import added
 
 KEPT = 2**26  # entries of a table that is kept beside the caller's own
 
@@ -43,11 +44,7 @@ def pairs(data: Rows) -> Iterator[tuple[Tensor, Tensor]]:
 
 def total(batches: Iterable[tuple[Tensor, Tensor]], sums_of: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
     """The sums of all batches (x, z) and processes, added in float64."""
-    sums: dict[str, Tensor] = {}
-    for x, z in batches:
-        for name, value in sums_of(x, z).items():
-            sums[name] = sums.get(name, 0) + value.detach().to("cpu", torch.float64)
-    return all_sum(sums)
+    return all_sum(added(sums_of(x, z) for x, z in batches))
 
 
 class Centred:

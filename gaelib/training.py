@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from .core import ascend
 from .parallel import all_sum, average
+from .solvers.sums import total
 
 
 def centre_and_scale(data):
@@ -21,8 +22,8 @@ def centre_and_scale(data):
         sums = all_sum(sums)
         return sums["x"] / sums["n"]
 
-    centre = mean(lambda x: x.sum(0))
-    scale = mean(lambda x: (x - centre.to(x)).square().sum(0)).mean().sqrt()
+    centre = mean(total)
+    scale = mean(lambda x: total((x - centre.to(x)).square())).mean().sqrt()
     return centre, float(scale) or 1.0
 
 

@@ -5,7 +5,7 @@ import torch
 from gaelib import data
 from gaelib.core import Exact, alternate
 from gaelib.joints.flats import Flats, nearest, project
-from gaelib.solvers.screen import Screen
+from gaelib.solvers.pruning import Screen
 
 
 def normal(*shape, seed=0):

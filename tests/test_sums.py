@@ -1,8 +1,11 @@
 """Sums over rows: right to float32's last digits whatever the unit, the offset, the order, the batches and the dtype."""
 
 import itertools
+import re
 import warnings
+from pathlib import Path
 
+import gaelib
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from gaelib.joints.flats import Flats
 from gaelib.joints.linear import LinearGaussian
 from gaelib.joints.mixture import Mixture
 from gaelib.solvers.nearest import nearest
-from gaelib.solvers.sums import by_code, products, total
+from gaelib.solvers.sums import added, by_code, gram, products, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,8 +53,10 @@ def test_added_as_in_float64(n, K, seed, dtype):
     wide = torch.zeros(K, 3, dtype=torch.float64)
     for code in range(K):
         wide[code] = a[k == code].double().sum(0)
-    expected = total(a), products(a, b), by_code(k, K, a)
-    for found, right in zip(expected, (a.double().sum(0), a.double().T @ b.double(), wide), strict=True):
+    sums = total(a), total(a[:, 0]), products(a, b), gram(a), by_code(k, K, a), by_code(k, K, a[:, 0])
+    x = a.double()
+    expected = x.sum(0), x[:, 0].sum(), x.T @ b.double(), x.T @ x, wide, wide[:, 0]
+    for found, right in zip(sums, expected, strict=True):
         assert found.dtype == torch.float64 and found.shape == right.shape
         assert (found - right).abs().max() <= 2e-6 * (1 + right.abs().max())
 
@@ -60,9 +65,30 @@ def test_a_running_sum_would_have_lost_the_last_rows():
     rows = torch.full((2**22, 1), 0.1)
     right = 2**22 * float(rows[0])
     k = torch.zeros(len(rows), dtype=torch.int64)
-    for found in (total(rows), products(rows, torch.ones_like(rows)), by_code(k, 1, rows)):
-        assert abs(float(found) / right - 1) < 5e-6
+    for found, bound in ((total(rows), 2e-7), (by_code(k, 1, rows), 1e-12), (products(rows, rows / rows), 5e-6)):
+        assert abs(float(found) / right - 1) < bound
+    assert abs(float(gram(rows)) / (right * float(rows[0])) - 1) < 5e-6
     assert abs(float(torch.zeros(1, 1).index_add_(0, k, rows)) / right - 1) > 1e-4  # what it guards against
+
+
+def test_dicts_are_added_by_name_in_float64():
+    sums = added({"n": torch.tensor(count), "x": torch.full((2,), 2.0**-30) + count} for count in (2**24, 1, 1))
+    assert sums["n"] == 2**24 + 2 and sums["x"].dtype == sums["n"].dtype == torch.float64
+    assert sums["x"].tolist() == [2**24 + 2.0] * 2  # a float32 sum would have stopped at 2^24
+
+
+def test_nothing_else_adds_rows():
+    """But for tables that are float64 anyway (regression), and for what is no table of rows (heads, pictures, plots)."""
+    package = Path(gaelib.__file__).parent
+    adds = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(
+            r"\.sum\((0|dim=0|axis=0)|index_add|scatter_add_\(0|\.sum\(\)\.to\(", path.read_text(encoding="utf-8")
+        )
+        and path.parent.name not in ("pictures", "plot")
+    }
+    assert adds == {"solvers/sums.py", "models/regression.py", "models/attention.py"}
 
 
 # --- joints: stats and update are those of float64 ----------------------------------------------------------

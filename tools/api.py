@@ -32,8 +32,10 @@ ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
 FORMER = {  # an entry's anchor -> names of older versions that others may link to
     "api-remedies": ["with-remedy"],
+    "api-gram": ["totals"],
     "api-sample-rows": ["draw-rows"],
     "api-screen": ["screened"],
+    "api-total": ["sum-rows"],
 }
 HEAD = """---
 myst:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core import Joint, Soft, Sums
 from ..solvers.nearest import ENTRIES, project, side_by_side
-from ..solvers.sums import products, total
+from ..solvers.sums import added, products, total
 
 LEAST = 1e-30  # rows that weigh less than this together support no component
 
@@ -20,14 +20,6 @@ def softened(nats, T):
     every = r.sum(1, keepdim=True)
     r /= every
     return r, T * (every[:, 0].log() - (r * away).sum(1))
-
-
-def added(found):
-    """One dict of sums out of many."""
-    sums = {}
-    for each in found:
-        sums = {name: value + sums.get(name, 0) for name, value in each.items()}
-    return sums
 
 
 class Mixture(Joint):

@@ -21,6 +21,7 @@ from ..estimator import Estimator, Seed, draw_seed
 from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
 from ..joints.network import FAST, NOISES, Network, Standardised, layers, like
 from ..parallel import all_sum, gather, rank_and_size
+from ..solvers.sums import total
 from ..training import Epochs, Shuffled, centre_and_scale
 
 ROWS = 4096  # scored at a time
@@ -197,7 +198,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
         def judge():
             same = torch.Generator(data.device).manual_seed(0)  # noise that every epoch is judged by
-            values = [score(i, same).sum().to("cpu", torch.float64) for i in held.split(ROWS)]
+            values = [total(score(i, same)).cpu() for i in held.split(ROWS)]
             sums = all_sum({"value": sum(values), "n": torch.tensor(float(m), dtype=torch.float64)})
             return float(sums["value"] / sums["n"])
 

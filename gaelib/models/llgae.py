@@ -23,6 +23,7 @@ from ..rows import Array, Table
 from ..solvers.eigen import upright
 from ..solvers.nearest import nearest
 from ..solvers.starts import sample_rows
+from ..solvers.sums import by_code
 from .kmeans import KMeans
 from .lgae import check_components
 
@@ -123,7 +124,7 @@ class LLGAE(KMeans):
         for x in data if p else ():
             k, u = (part.cpu() for part in joint.argmax(x))
             n += torch.bincount(k, minlength=K)
-            uu.index_add_(0, k, u.double()[:, :, None] * u.double()[:, None])
+            uu += by_code(k, K, u.double()[:, :, None] * u.double()[:, None])
         n, uu = all_sum({"n": n, "uu": uu}).values()
         # The flats are found; their axes are chosen to be those along which their rows vary most.
         variance, turn = torch.linalg.eigh(uu / n.clamp(min=1)[:, None, None])

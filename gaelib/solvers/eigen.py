@@ -1,10 +1,10 @@
 """Principal axes of data in batches: the closed form behind LGAE and probabilistic PCA."""
 
-import numpy as np
 import scipy.linalg
 import torch
 
 from ..parallel import all_sum, rank_and_size
+from .sums import added, gram, total
 
 FAR = 16  # squared distance from the mean, in variances of a column, from which sums lose too many digits
 FAINT = 64  # roundings of the largest variance, below which another one is no more than rounding
@@ -20,7 +20,9 @@ def moments(data, wide=False):
     mean = None
     for _ in range(2):
         batches = data if mean is None else (x - mean.to(x) for x in data)
-        n, rows, products = all_sum(totals(widened(batches) if wide else batches)).values()
+        batches = widened(batches) if wide else batches
+        found = ({"n": torch.tensor(len(x)), "x": total(x), "xx": gram(x)} for x in batches)
+        n, rows, products = all_sum(added(found)).values()
         away, scatter = rows / n, products - torch.outer(rows, rows / n)
         mean = away if mean is None else mean + away
         if not (n * away.square() > FAR * scatter.diagonal()).any():
@@ -32,34 +34,6 @@ def widened(batches):
     """The rows in float64, in parts of bounded memory."""
     for x in batches:
         yield from (part.double() for part in x.split(max(1, ENTRIES // x.shape[1])))
-
-
-def totals(batches):
-    """Number of rows, their sum (D,) and that of their products (D, D): float64, each batch's in its own dtype.
-
-    On a CPU by NumPy, which knows that half of a symmetric product is enough; and by NumPy alone, since its threads
-    and torch's would wait for each other.
-    """
-    n, rows, products = 0, 0, 0
-    for x in batches:
-        n += len(x)
-        if x.device.type == "cpu":
-            x = x.numpy()
-            rows += sum_rows(x)
-            products += (x.T @ x).astype(np.float64)
-        else:
-            rows, products = (a + b.double().cpu().numpy() for a, b in ((rows, x.sum(0)), (products, x.T @ x)))
-    sums = {"n": np.float64(n), "x": rows, "xx": products}
-    return {name: torch.as_tensor(value) for name, value in sums.items()}
-
-
-def sum_rows(x):
-    """The sum of a table's rows, (n, D) -> (D,): NumPy's in their dtype by the thousand, then in float64."""
-    if torch.is_tensor(x):
-        return x.sum(0)
-    ones = np.ones(min(len(x), 1024), x.dtype)
-    parts = (x[i : i + len(ones)] for i in range(0, len(x), len(ones)))
-    return np.sum([ones[: len(part)] @ part for part in parts], 0, np.float64)
 
 
 def by_eigenvectors(data, count):

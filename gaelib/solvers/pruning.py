@@ -1,4 +1,4 @@
-"""The nearest of many points for rows that come again, without visiting them all (ledger E2, H7).
+"""The nearest of many points or flats without visiting them all (ledger E2, H7): a memory of known rows, and a screen.
 
 Two bounds tell what need not be computed.  A row whose two nearest points are d1 < d2 away keeps its point as long as
 the points together have moved less than d2 - d1 (Hamerly, 2010): its slack.  And a shadow is never longer than what
@@ -6,8 +6,11 @@ throws it: with orthonormal columns G and the lengths of what the shadow misses,
 
     || x - mu ||^2  >=  || G^T x - G^T mu ||^2 + ( ||x_rest|| - ||mu_rest|| )^2
 
-(Cauchy and Schwarz; Bottesch, Bühler and Kächele, 2016).  The right side lives in few dimensions; only points whose
-bound leaves a doubt are compared in full.
+(Cauchy and Schwarz; Bottesch, Bühler and Kächele, 2016), and for every flat
+
+    min_u || x - mu - W u ||  >=  min_u || G^T (x - mu - W u) ||.
+
+The right sides live in few dimensions; only points and flats whose bound leaves a doubt are compared in full.
 """
 
 import warnings
@@ -15,7 +18,7 @@ import warnings
 import numpy as np
 import torch
 
-from .nearest import rounding, settle
+from .nearest import project, rounding, settle
 from .sums import by_code, total
 
 AXES = 48  # columns of G, at most
@@ -194,7 +197,7 @@ class Known:
         if batch is None or z is not batch.k or not torch.equal(batch.seen, joint.means):
             return joint.stats(x, z)
         n, points = torch.bincount(z, minlength=K).double(), (joint.means - self.middle).double()
-        sizes = torch.bincount(z, batch.sizes.double(), K)
+        sizes = by_code(z, K, batch.sizes)
         error = sizes + n * points.square().sum(1) - 2 * (points * batch.sums).sum(1)
         blurred = TIGHT * error < sizes + n * points.square().sum(1)
         if blurred.any():
@@ -205,3 +208,70 @@ class Known:
                 error += by_code(k, K, torch.linalg.vecdot(away, away))
         sums = {"n": n, "x": batch.sums - n[:, None] * points, "error": error}
         return joint.scored(sums, x)
+
+
+class Screen:
+    """`solvers.nearest.nearest` of flats, by full distances only where the bound of their shadows leaves a doubt.
+
+    What depends on the flats alone is computed once.
+
+    Parameters
+    ----------
+    means, bases : tensors (K, D), (K, D, p)
+    axes : tensor (D, q)
+        Orthonormal columns, q > p: the leading principal axes of the data screen well.
+
+    Attributes
+    ----------
+    asked : int
+        Full distances computed so far; without screening it would be n K.
+
+    Examples
+    --------
+    >>> means, bases = torch.tensor([[0.0, 0.0, 0.0], [0.0, 9.0, 9.0]]), torch.eye(3)[:, :1].expand(2, 3, 1)
+    >>> screen = Screen(means, bases, torch.eye(3)[:, :2])
+    >>> screen.nearest(torch.tensor([[5.0, 1.0, 0.0]]))
+    (tensor([0]), tensor([[5.]]))
+    >>> screen.asked
+    1
+    """
+
+    def __init__(self, means, bases, axes):
+        self.axes, self.asked, self.middle = axes, 0, means.mean(0)
+        self.shadows = means @ axes, torch.linalg.qr(axes.T @ bases).Q
+        away = means - self.middle
+        self.plates = torch.cat([bases, away[:, :, None]], 2)  # (K, D, p + 1): one product for both parts
+        self.offset, self.norms = (away[:, None] @ bases)[:, 0], away.square().sum(1)
+
+    def bound(self, shadows):
+        """A lower bound on the squared distance of every row to every flat: (n, q) -> (n, K)."""
+        return project(shadows, *self.shadows)[0]
+
+    def nearest(self, x, shadows=None):
+        """The nearest flat of every row, and where on it: (n, D) -> k (n,) int64, u (n, p).
+
+        ``shadows``, x @ axes, do not depend on the flats: computed once, they serve every pass of a fit.
+        """
+        bound = self.bound(x @ self.axes if shadows is None else shadows)
+        x = x - self.middle
+        k, norms = bound.argmin(1), x.square().sum(1)
+        best, u = torch.full_like(norms, torch.inf), x.new_zeros(len(x), self.offset.shape[1])
+
+        def ask(all_rows, flats):  # sorted by flat
+            counts = torch.bincount(flats, minlength=bound.shape[1]).tolist()
+            for j, rows in enumerate(all_rows.split(counts)):
+                products = x[rows] @ self.plates[j]
+                inside = products[:, :-1] - self.offset[j]
+                squares = norms[rows] - 2 * products[:, -1] + self.norms[j] - inside.square().sum(1)
+                won = squares < best[rows]
+                best[rows[won]], k[rows[won]], u[rows[won]] = squares[won], j, inside[won]
+                self.asked += len(rows)
+
+        promising, first = k.sort(stable=True)
+        ask(first, promising)
+        slack = 8 * torch.finfo(x.dtype).eps * norms  # rounding alone rules nobody out
+        doubt = bound <= (best + slack)[:, None]  # a farther shadow cannot win
+        doubt[torch.arange(len(x)), k] = False
+        flats, rows = doubt.T.nonzero(as_tuple=True)
+        ask(rows, flats)
+        return k, u

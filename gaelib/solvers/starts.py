@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..parallel import all_sum, rank_and_size
 from .eigen import gathered
+from .sums import added, products, total
 
 SMALL = 2**23  # products of entries in a pass, up to which all starts of k-means run side by side
 PART = 2**18  # entries of a table of rows and points: it stays in the cache of one core
@@ -119,17 +120,17 @@ def _falls(errors, tol):
 def claims(data, middle, points):
     """What the rows seen from the middle give each point of each start: numbers and sums, and the squared error."""
     S, K, D = points.shape
-    flat, found = points.flatten(0, 1), {"n": 0, "x": 0, "error": 0}
-    for x in data:
-        for part in (x - middle).split(max(1, PART // (S * K))):
+    flat = points.flatten(0, 1)
+
+    def found():
+        for part in (part for x in data for part in (x - middle).split(max(1, PART // (S * K)))):
             squares = torch.addmm(flat.square().sum(1)[:, None], flat, part.T, alpha=-2).view(S, K, -1)
             least = squares.amin(1)
             mine = (squares <= least[:, None]).to(part)
-            found["n"] += mine.sum(2).to("cpu", torch.float64)
-            found["x"] += (mine.flatten(0, 1) @ part).view(S, K, D).to("cpu", torch.float64)
-            sizes = torch.linalg.vecdot(part, part).sum(dtype=torch.float64)
-            found["error"] += (least.sum(1, dtype=torch.float64) + sizes).cpu()
-    return found
+            error = total(least.T) + total(torch.linalg.vecdot(part, part))
+            yield {"n": mine.sum(2), "x": products(mine.flatten(0, 1).T, part).view(S, K, D), "error": error}
+
+    return added(found())
 
 
 def warn_if_alike(name, data, count, used):

@@ -1,27 +1,37 @@
-"""The one place where rows are added: in float64, products a few hundred at a time in their own dtype first.
+"""The one place where rows are added: in float64, some hundreds at a time in their own dtype first.
 
 A running float32 sum of many rows loses the digits of the last ones.  What lies far from the origin is measured from
 a nearby one by the caller, before it comes here.
 """
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
+from torch import Tensor
 
-PART = 256  # rows that are multiplied in their own dtype before float64 takes over
+PART = 256  # rows that are added or multiplied in their own dtype before float64 takes over
 ROWS = 2048  # turned into float64 at a time
+LONG = 4096  # rows of a symmetric product, whose (D, D) numbers are many to turn into float64
 
 
-def total(x):
+def total(x: Tensor) -> Tensor:
     """The sum of the rows, (n, *X) -> (*X) float64.
+
+    A float32 table on a CPU by NumPy, part by part: torch would make a float64 copy of it first.
 
     Examples
     --------
-    >>> total(torch.full((10**6, 1), 0.1))
-    tensor([100000.0015], dtype=torch.float64)
+    >>> total(torch.tensor([[0.5, 1.0]] * 3))
+    tensor([1.5000, 3.0000], dtype=torch.float64)
     """
-    return x.sum(0, dtype=torch.float64)
+    if x.dtype != torch.float32 or x.ndim != 2 or x.device.type != "cpu":
+        return x.sum(0, dtype=torch.float64)
+    ones, parts = np.ones(PART, np.float32), x.detach().split(PART)
+    return torch.from_numpy(np.sum([ones[: len(part)] @ part.numpy() for part in parts], 0, np.float64))
 
 
-def products(a, b):
+def products(a: Tensor, b: Tensor) -> Tensor:
     """The sum over rows of their outer products, ``a^T b``: (n, p), (n, q) -> (p, q) float64.
 
     Examples
@@ -34,7 +44,24 @@ def products(a, b):
     return sum((x.T @ y).double() for x, y in zip(a.split(PART), b.split(PART)))
 
 
-def by_code(k, count, x):
+def gram(x: Tensor) -> Tensor:
+    """The same of rows with themselves, ``x^T x``: (n, D) -> (D, D) float64.
+
+    On a CPU by NumPy, which knows that half of a symmetric product is enough.
+
+    Examples
+    --------
+    >>> gram(torch.tensor([[1.0, 2.0]] * 3))
+    tensor([[ 3.,  6.],
+            [ 6., 12.]], dtype=torch.float64)
+    """
+    if x.device.type != "cpu":
+        return sum((part.T @ part).double() for part in x.split(LONG))
+    parts = (part.numpy() for part in x.detach().split(LONG))
+    return torch.from_numpy(sum((part.T @ part).astype(np.float64, copy=False) for part in parts))
+
+
+def by_code(k: Tensor, count: int, x: Tensor) -> Tensor:
     """The sum of the rows of each code: k (n,) int64 below ``count``, x (n, *X) -> (count, *X) float64.
 
     Examples
@@ -42,7 +69,25 @@ def by_code(k, count, x):
     >>> by_code(torch.tensor([1, 1, 0]), 3, torch.tensor([1.0, 2.0, 4.0]))
     tensor([4., 3., 0.], dtype=torch.float64)
     """
+    if x.ndim == 1:
+        return torch.bincount(k, x.double(), count).double()  # of no rows it would be int64
     sums = torch.zeros(count, *x.shape[1:], dtype=torch.float64, device=x.device)
     for codes, rows in zip(k.split(ROWS), x.split(ROWS)):
         sums.index_add_(0, codes, rows.double())
+    return sums
+
+
+def added(found: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """One dict of sums out of many, by name: float64 on the CPU.
+
+    Examples
+    --------
+    >>> added({"n": torch.tensor(count)} for count in (3, 4))
+    {'n': tensor(7., dtype=torch.float64)}
+    """
+    sums: dict[str, Tensor] = {}
+    for each in found:
+        for name, value in each.items():
+            value = value.detach().to("cpu", torch.float64)
+            sums[name] = sums[name] + value if name in sums else value
     return sums
