@@ -1,5 +1,7 @@
 # Written by tools/api.py.
 from . import core, data, noise, parallel, pictures, plot
+from .bars import explain
+from .comparison import compare
 from .joints import flats
 from .models.attention import AttentionAutoencoder
 from .models.autoencoder import VAE, Autoencoder
@@ -34,9 +36,11 @@ __all__ = [
     "Memory",
     "activate",
     "check",
+    "compare",
     "core",
     "data",
     "deep_image_prior",
+    "explain",
     "flats",
     "glue",
     "noise",

@@ -44,7 +44,7 @@ def draw_seed(random_state: Seed) -> int:
 
 
 @cache
-def _documentation():
+def documentation() -> str:
     """The book's address, as the package's metadata give it; empty where they give none."""
     urls = metadata("generative-autoencoders").get_all("Project-URL", [])
     return dict(url.split(", ", 1) for url in urls).get("Documentation", "")
@@ -75,10 +75,13 @@ class Model(BaseEstimator):
     n_iter_: int = fitted()
 
     _doc_link_module = "gaelib"
+    _moves = "closed forms, a pass over the data at a time"  # who moves the parameters, for `explain`
+    _answers = ""  # who answers the max, where `infer` does not say it
+    _chapter = "index"  # of the book, which derives the model
 
     @property
     def _doc_link_template(self):  # where scikit-learn's picture of an estimator sends who wants to read on
-        return _documentation() and f"{_documentation()}api.html#api-{type(self).__name__.lower()}"
+        return documentation() and f"{documentation()}api.html#api-{type(self).__name__.lower()}"
 
     def fit(self, X: Table, y: Any = None) -> Self:
         """Learn from X.

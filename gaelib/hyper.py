@@ -10,6 +10,11 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 T = TypeVar("T")
 
 
+def several(n: int, thing: str) -> str:
+    """A number of things: "1 step", "2 steps", "1,797 rows"."""
+    return f"{n:,} {thing}{'s' * (n != 1)}"
+
+
 def fitted(*, init: Literal[False] = False) -> Any:
     """What `fit` finds: no hyperparameter, and not there before."""
     return field(init=init)

@@ -21,6 +21,8 @@ from tools import nb as book
 
 PAGE, STUB = book.BOOK / "api.md", book.ROOT / "gaelib" / "__init__.pyi"
 OWN = """from . import core, data, noise, parallel, pictures, plot
+from .bars import explain
+from .comparison import compare
 from .joints import flats
 from .pictures import targets as terms
 from .pictures.activation import activate

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core import Joint, Sums
+from ..hyper import several
 from ..noise import gaussian
 from ..solvers.climb import Code
 from ..solvers.nearest import nearest, project
@@ -52,6 +53,16 @@ class Flats(Joint):
     def extra_repr(self) -> str:
         K, D, p = self.bases.shape
         return f"components={K}, directions={p}, features={D}"
+
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        K, D, p = self.bases.shape
+        noise = f"Gaussian noise of variance {self.variance:g}, {several(D, 'feature')}"
+        if not p:
+            return f"k, one of {several(K, 'point')}", f"equal for all: -log {K}", f"the point and {noise}"
+        where = f"u, {several(p, 'coordinate')} on {'the' if K == 1 else 'that'} flat"
+        code = where if K == 1 else f"k, one of {several(K, 'flat')}, and {where}"
+        return code, f"equal for all: -log {K}; flat over u", f"the point of the flat at u and {noise}"
 
     @property
     def _bases(self):  # None for points: the projection is skipped

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core import Joint, Sums
+from ..hyper import several
 from ..noise import gaussian
 from ..solvers.sums import products, total
 
@@ -38,6 +39,12 @@ class LinearGaussian(Joint):
     def extra_repr(self) -> str:
         D, p = self.weights.shape
         return f"directions={p}, features={D}"
+
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        D, p = self.weights.shape
+        noise = f"Gaussian noise of variance {float(self.variance):.4g}, {several(D, 'feature')}"
+        return f"u, {several(p, 'coordinate')}", "N(u; 0, I)", f"mu + W u and {noise}"
 
     def _wide(self, x):
         """W, sigma^2, and rows seen from mu, in float64: small noise beside a strong direction needs them."""

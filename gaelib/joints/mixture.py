@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core import Joint, Soft, Sums
+from ..hyper import several
 from ..solvers.nearest import ENTRIES, project, side_by_side
 from ..solvers.sums import added, products, total
 
@@ -81,6 +82,17 @@ class Mixture(Joint):
     def extra_repr(self) -> str:
         K, D, p = self.bases.shape
         return f"components={K}, directions={p}, features={D}"
+
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        K, D, p = self.bases.shape
+        where = f", and u, {several(p, 'coordinate')} on its flat" if p else ""
+        noise = f"Gaussian noise of {'one variance' if self.shared else 'its own variance'}, {several(D, 'feature')}"
+        return (
+            f"k, one of {several(K, 'component')}{where}",
+            "the component's weight" + (" and N(u; 0, I)" if p else ""),
+            f"the {'point of the flat at u' if p else 'centre'} and {noise}",
+        )
 
     @property
     def _along(self):

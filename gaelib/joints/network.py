@@ -60,6 +60,13 @@ class Network(Joint):
     def extra_repr(self):
         return f"noise={self.noise}, prior={self.prior}"
 
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        size = sum(part.numel() for part in self.decoder.parameters())
+        around = f"variance {float(self.variance):.4g}" if self.noise == "gaussian" else "no further parameter"
+        prior = "N(z; 0, I)" if self.prior == "normal" else "flat: every code is as likely"
+        return "z, a point", prior, f"a network of {size:,} parameters and {self.noise} noise, {around}"
+
     @property
     def log_variance(self) -> Tensor:
         """log sigma^2, in units of the scale."""

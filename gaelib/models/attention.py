@@ -16,7 +16,7 @@ from torch import nn
 
 from ..core import Amortise, Joint, ascend, objective
 from ..estimator import Estimator, Seed
-from ..hyper import count, hyper, number
+from ..hyper import count, hyper, number, several
 from ..joints.mixture import Mixture
 from ..noise import gaussian
 from ..parallel import rank_and_size
@@ -78,6 +78,15 @@ class Heads(Joint):
         self.log_variance = nn.Parameter(torch.full_like(keys[:, 0, 0], math.log(variance)))
         self.register_buffer("origin", origin.clone())
         self.register_buffer("unit", unit.clone())
+
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        (H, K, width), D = self.keys.shape, self.values.shape[2]
+        return (
+            f"z, a query of {several(width, 'coordinate')} for each of {several(H, 'head')}",
+            "flat: every code is as likely",
+            f"what {several(H, 'head')} read from {several(K, 'slot')} each, and noise: {several(D, 'feature')}",
+        )
 
     def encode(self, x):
         """The query: (n, D) -> (n, p)."""
@@ -143,6 +152,9 @@ class AttentionAutoencoder(ClassNamePrefixFeaturesOutMixin, Estimator):
     >>> bool(np.abs(model.inverse_transform(model.transform(X)) - X).max() < 0.2)
     True
     """
+
+    _chapter = "family/attention"
+    _moves = "Adam, a batch at a time"
 
     n_components: int = count(16)
     _: KW_ONLY

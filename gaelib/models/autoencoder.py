@@ -110,6 +110,9 @@ class _Samples:
 class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
     """What all share whose decoder is a network with noise; ``_answer`` says who answers the max."""
 
+    _chapter = "family/neural-autoencoders"
+    _moves = "Adam, a batch at a time"
+
     n_components: int = count(2)
     _: KW_ONLY
     hidden: tuple[int, ...] = checked((256, 128), need_sizes)
@@ -333,6 +336,8 @@ class Autoencoder(_Encoded):
     True
     """
 
+    _answers = "a network, at once"
+
 
 @hyper
 class VAE(_Samples, _Encoded):
@@ -371,6 +376,7 @@ class VAE(_Samples, _Encoded):
     (5, 2)
     """
 
+    _answers = "a network, at once, with a normal distribution over codes"
     _: KW_ONLY
     draws: int = count(1)
     score_draws: int = count(64)

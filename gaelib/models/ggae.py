@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..core import Joint, Sums
 from ..estimator import Estimator, Iterative
-from ..hyper import checked, count, fitted, hyper, number
+from ..hyper import checked, count, fitted, hyper, number, several
 from ..rows import Array, Table
 from ..solvers.nearest import ENTRIES, project
 from ..solvers.starts import sample_rows, spread_rows
@@ -71,6 +71,15 @@ class KernelMixture(Joint):
     def extra_repr(self) -> str:
         (K, D), p = self.means.shape, self.prototypes.shape[1]
         return f"components={K}, dimensions={p}, features={D}"
+
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        (K, D), p = self.means.shape, self.prototypes.shape[1]
+        return (
+            f"z, a place among {several(K, 'prototype')}, {several(p, 'coordinate')}",
+            "log(1 - u_0(z)): not absorbed" if self.absorb else "none: nothing absorbs",
+            f"a mixture, weighted by Gaussian kernels around z, variance {self.variance:g}, {several(D, 'feature')}",
+        )
 
     def log_components(self, x: Tensor) -> Tensor:
         """log p(x|k): (n, D) -> (n, K), nats."""
@@ -245,6 +254,9 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     >>> sorted(model.cluster_centers_.ravel().round(2).tolist())
     [0.5, 9.5]
     """
+
+    _chapter = "cases/gaussian-kernel-codes"
+    _moves = "closed forms for the means, a bounded step for the prototypes"
 
     n_clusters: int = count(8)
     n_components: int = count(2)

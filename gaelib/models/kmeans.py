@@ -28,6 +28,7 @@ class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
     """What models share whose code is the number of a stored point, a row of ``joint_.means``."""
 
     joint_: Flats
+    _chapter = "cases/discrete-codes"
 
     @property
     def _n_features_out(self):

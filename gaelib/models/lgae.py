@@ -40,9 +40,15 @@ def check_components(estimator: Any, n: int, width: int) -> None:
 class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
     """What models with a linear decoder share: ``components_`` (p, D), ``mean_`` (D,), decoding by one product."""
 
+    _chapter = "cases/linear-codes"
+
     components_: Array
     mean_: Array
     explained_variance_: Array
+
+    @property
+    def _moves(self):
+        return "the covariance's eigenvectors, at once" if self.solver == "eigh" else f"the solver {self.solver!r}"
 
     @property
     def _n_features_out(self):

@@ -84,6 +84,8 @@ class LLGAE(KMeans):
     True
     """
 
+    _chapter = "cases/locally-linear-codes"
+
     n_components: int = count(2, least=0)
     _: KW_ONLY
     max_iter: int = count(100)

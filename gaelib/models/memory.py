@@ -42,6 +42,9 @@ class Memory(Codebook):
     array([1])
     """
 
+    _chapter = "cases/memory"
+    _moves = "nothing: the rows are the parameters"
+
     temperature: float = number(0.0, "temperature=0 for the nearest row", closed=True)
     random_state, verbose = 0, 0  # nothing is drawn, nothing is waited for
 

@@ -40,6 +40,7 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
     """What both mixtures share; without directions these are spherical Gaussians."""
 
     infer = Soft(1.0)
+    _chapter = "cases/locally-linear-codes"
     n_components, prior_variance = 0, None
 
     n_clusters: int = count(8)
@@ -225,6 +226,8 @@ class GaussianMixture(_Mixtures):
     >>> GaussianMixture(2, random_state=0).fit(X).noise_variance_.round(3)
     array([0.25, 0.25])
     """
+
+    _chapter = "cases/discrete-codes"
 
 
 def column_variance(data: Rows) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..core import Joint, Sums
 from ..estimator import Model
-from ..hyper import count, fitted, hyper, number
+from ..hyper import count, fitted, hyper, number, several
 from ..noise import gaussian
 from ..rows import Array, Table
 from ..supervised import Centred, Labelled, Observed, least_squares, pairs, product, total
@@ -43,6 +43,16 @@ class Affine(Joint):
 
     def extra_repr(self) -> str:
         return f"inputs={len(self.centre)}, outputs={len(self.bias)}"
+
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        inputs, outputs = len(self.centre), len(self.bias)
+        noise = "one class by softmax of" if isinstance(self, Logistic) else "Gaussian noise around"
+        return (
+            f"z, {several(inputs, 'input')}, observed",
+            "none: z is given",
+            f"{noise} b + W z, {several(outputs, 'output')}",
+        )
 
     def decode(self, z: Tensor) -> Tensor:
         """(n, p) -> (n, D)."""
@@ -112,6 +122,9 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
     """
 
     joint_: Linear
+    _answers = "nobody: the code is given"
+    _chapter = "cases/linear-codes"
+    _moves = "least squares, in closed form"
 
     def predict(self, X: Table) -> Array:
         """b + W z: (n, p) -> (n,) or (n, D), as y was."""
@@ -196,6 +209,10 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     >>> model.predict([[2.0]]).tolist()
     ['low']
     """
+
+    _answers = "nobody: the code is given"
+    _chapter = "cases/linear-codes"
+    _moves = "L-BFGS on all rows"
 
     _: KW_ONLY
     C: float = number(1.0, "C=float('inf') for no penalty", finite=False)

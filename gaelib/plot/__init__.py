@@ -11,8 +11,22 @@ import numpy as np
 
 from .canvas import PALETTE, Canvas
 from .explorables import explore
+from .models import codes, components, history, reconstructions, samples
 
-__all__ = ["PALETTE", "STYLE", "Canvas", "axes", "explore", "images", "slider"]
+__all__ = [
+    "PALETTE",
+    "STYLE",
+    "Canvas",
+    "axes",
+    "codes",
+    "components",
+    "explore",
+    "history",
+    "images",
+    "reconstructions",
+    "samples",
+    "slider",
+]
 
 STYLE = {
     "font.size": 10.5,

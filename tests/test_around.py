@@ -1,0 +1,168 @@
+"""What people expect around the models: the bar of a fit, pictures, comparisons."""
+
+import math
+import re
+
+import gaelib
+import matplotlib as mpl
+import numpy as np
+import pytest
+import registry
+from gaelib import LGAE, LLGAE, PPCA, VAE, KMeans, LogisticRegression, Memory, compare, explain, plot
+from gaelib.bars import FORMULA
+from sklearn.base import clone
+from sklearn.cluster import KMeans as Theirs
+from sklearn.exceptions import NotFittedError
+
+MODELS = registry.gather("ESTIMATORS")
+ROWS = np.random.default_rng(0).normal(size=(30, 16))
+
+
+def fitted(model):
+    """A copy, fitted to rows that all models accept."""
+    model = clone(model)
+    X = np.abs(ROWS)
+    return model.fit(X, np.arange(30) % 2) if "Regression" in type(model).__name__ else model.fit(X)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    mpl.use("agg")
+    yield
+    mpl.pyplot.close("all")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_every_model_fills_its_bar(model):
+    made = fitted(model)
+    bar = explain(made)
+    assert set(bar.lines) == {"code", "prior", "decoder", "answers", "moves", "nats"}
+    assert all(len(words) > 3 and not words.startswith("<") for words in bar.lines.values())
+    text, page = str(bar), bar._repr_html_()
+    assert FORMULA in text and type(made).__name__ in text
+    assert all(words in text for words in bar.lines.values()) and page.count("<tr>") == 6
+    assert made._chapter != "index" and (registry.MODELS.parents[1] / f"book/{made._chapter}.ipynb").is_file()
+    assert bar.chapter.endswith(f"{made._chapter}.html") and bar.chapter.startswith("https://")
+    assert f"{made.history_[-1]:.6g} a row" in bar.lines["nats"]
+
+
+def test_a_bar_says_the_sizes_of_this_fit():
+    X = np.abs(ROWS)
+    bar = explain(LLGAE(3, 2, random_state=0).fit(X))
+    assert (
+        "3 flats" in bar.lines["code"]
+        and "2 coordinates" in bar.lines["code"]
+        and "16 features" in bar.lines["decoder"]
+    )
+    assert explain(KMeans(1).fit(X)).lines["code"] == "k, one of 1 point"
+    assert "temperature 1" in explain(PPCA(2).fit(X)).lines["answers"]
+    assert "temperature 0.5" in explain(Memory(temperature=0.5).fit(X)).lines["answers"]
+    assert "the max itself" in explain(Memory().fit(X)).lines["answers"]
+    assert "nobody" in explain(LogisticRegression().fit(X, np.arange(30) % 2)).lines["answers"]
+
+
+def test_a_bar_is_safe_in_a_page():
+    bar = gaelib.bars.Explanation("<b>", {"code": "a < b & c"}, 'https://x/"y')
+    assert "<b>" not in bar._repr_html_() and "a &lt; b &amp; c" in bar._repr_html_() and '"y' not in bar._repr_html_()
+
+
+def test_what_cannot_be_explained():
+    with pytest.raises(TypeError, match="a KMeans, which is no model of this package: pass a fitted"):
+        explain(Theirs(2))
+    with pytest.raises(NotFittedError):
+        explain(KMeans(2))
+
+
+@pytest.mark.parametrize("model", [KMeans(3, random_state=0), LGAE(3), LLGAE(3, 1, random_state=0)], ids=str)
+def test_components_are_drawn(model):
+    axes = plot.components(model.fit(ROWS))
+    wanted = np.reshape(model.cluster_centers_ if type(model) is KMeans else model.components_, (3, 4, 4))
+    shown = [np.asarray(ax.images[0].get_array()) for ax in axes[:3]]
+    assert np.allclose(shown, wanted)
+
+
+def test_rows_that_are_no_picture_are_lines():
+    model = LGAE(2).fit(ROWS[:, :7])
+    axes = plot.components(model)
+    assert np.allclose([ax.lines[0].get_ydata() for ax in axes], model.components_)
+    assert np.allclose(plot.components(LGAE(2).fit(ROWS), (2, 8))[1].images[0].get_array().shape, (2, 8))
+
+
+def test_reconstructions_and_samples_are_drawn():
+    model = PPCA(3).fit(ROWS)
+    axes = plot.reconstructions(model, ROWS, n=4)
+    shown = np.array([ax.images[0].get_array() for ax in axes]).reshape(2, 4, 16)
+    assert np.allclose(shown[0], ROWS[:4]) and np.allclose(shown[1], model.inverse_transform(model.transform(ROWS[:4])))
+    drawn = np.array([ax.images[0].get_array() for ax in plot.samples(model, 6)]).reshape(6, 16)
+    assert np.allclose(drawn, model.sample(6, random_state=0))
+
+
+def test_pictures_of_a_network_keep_their_shape():
+    X = np.abs(ROWS).reshape(30, 1, 2, 8)
+    model = VAE(1, hidden=(4,), max_epochs=1, random_state=0).fit(X)
+    assert plot.reconstructions(model, X, n=2)[0].images[0].get_array().shape == (2, 8)
+    assert plot.samples(model, 2)[0].images[0].get_array().shape == (2, 8)
+
+
+def test_codes_and_history_are_drawn():
+    model, labels = LGAE(2).fit(ROWS), np.arange(30) % 3
+    ax = plot.codes(model, ROWS, labels)
+    places = np.concatenate([part.get_offsets() for part in ax.collections])
+    assert np.allclose(places, np.concatenate([model.transform(ROWS)[labels == k] for k in range(3)]))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1", "2"]
+    assert len(plot.codes(LGAE(1).fit(ROWS), ROWS, np.arange(30)).figure.axes) == 2  # a colour scale beside it
+    means = KMeans(3, random_state=0).fit(ROWS)
+    assert np.allclose(plot.history(means).lines[0].get_ydata(), means.history_)
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plot.components(VAE(1, hidden=(4,), max_epochs=1).fit(ROWS)), ("VAE", "components_")),
+        (lambda: plot.samples(KMeans(2).fit(ROWS)), ("KMeans", "sample", "PPCA")),
+        (lambda: plot.components(LGAE(2).fit(ROWS), (3, 3)), ("9 entries", "16", "pass one that fits")),
+        (lambda: plot.codes(LGAE(2).fit(ROWS), ROWS, [1, 2]), ("30 rows", "2 labels", "one label a row")),
+        (lambda: plot.history(Theirs(2)), ("KMeans", "no model of this package")),
+        (lambda: plot.history(KMeans(2)), ("not fitted",)),
+    ],
+)
+def test_what_cannot_be_drawn(draw, words):
+    with pytest.raises((TypeError, ValueError, NotFittedError)) as caught:
+        draw()
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_comparison_measures_each_model():
+    given = KMeans(3, random_state=0)
+    table = compare(ROWS[:20], {"few": given, "flat": LGAE(2), "dense": PPCA(2)}, ROWS[20:], verbose=0)
+    assert not hasattr(given, "joint_")  # a copy was fitted
+    for row, model in zip(table, [KMeans(3, random_state=0), LGAE(2), PPCA(2)]):
+        model.fit(ROWS[:20])
+        decoded = model.inverse_transform(model.transform(ROWS[20:]))
+        assert math.isclose(row["score"], model.score(ROWS[20:])) and row["fit seconds"] > 0 < row["encode seconds"]
+        assert math.isclose(row["error"], ((decoded - ROWS[20:]) ** 2).mean())
+    assert np.allclose(table.models["few"].cluster_centers_, KMeans(3, random_state=0).fit(ROWS[:20]).cluster_centers_)
+    lines = repr(table).splitlines()
+    assert len(lines) == 4 and lines[0].split()[:3] == ["model", "score", "error"] and len(set(map(len, lines))) == 1
+    assert table._repr_html_().count("<tr>") == 4
+
+
+def test_a_comparison_shows_how_far_it_is(capsys):
+    compare(ROWS, [LGAE(2)], verbose=1)
+    quiet = capsys.readouterr().err
+    assert not re.search("model", quiet)  # no terminal, no bar
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ([], ("0 models", "pass at least one")),
+        ([KMeans(2), KMeans(2)], ("2 times", "pass a dict")),
+        ({"theirs": Theirs(2)}, ("theirs", "no model of this package")),
+    ],
+)
+def test_what_cannot_be_compared(models, words):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        compare(ROWS, models)
+    assert all(word in str(caught.value) for word in words)
