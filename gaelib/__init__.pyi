@@ -13,6 +13,7 @@ from .models.memory import Memory
 from .models.mppca import MPPCA, GaussianMixture
 from .models.ppca import PPCA
 from .models.regression import LinearRegression, LogisticRegression
+from .models.sensing import sense
 from .pictures import targets as terms
 from .pictures.activation import activate
 from .pictures.image_prior import deep_image_prior
@@ -47,5 +48,6 @@ __all__ = [
     "parallel",
     "pictures",
     "plot",
+    "sense",
     "terms",
 ]
