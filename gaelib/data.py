@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
+from .files import parquet as parquet  # a source of data like the others
+
 SOURCES = {  # where the packed files lie; the second address serves when the first does not
     "mnist": (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -1,0 +1,93 @@
+"""Tables in files that are read batch by batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .hyper import need_integer
+
+__all__ = ["parquet"]
+
+
+class parquet:
+    """Rows of parquet files as batches that a fit can read again and again; one batch at a time is in memory.
+
+    A fit reads its data once per step and a few times more, at its start and end; each reading goes over the files from
+    their first row to their last.  Under ``torchrun`` each process passes its own files.  Needs pyarrow:
+    ``pip install 'generative-autoencoders[parquet]'``.
+
+    Parameters
+    ----------
+    path : str, Path or list of these
+        A file, a folder of files, or several files.
+    columns : list of str, optional
+        Which, in which order; all if left out.
+    batch_rows : int
+        Rows of a batch at most.
+
+    Attributes
+    ----------
+    rows : int
+        Of all files.
+    readings : int
+        How often the files have been read from their start.
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+    FileNotFoundError
+        Where no file lies at ``path``.
+    ValueError
+        For a column that is not there, or that holds no numbers, before any row is read.
+
+    Examples
+    --------
+    >>> from gaelib import KMeans
+    >>> rows = parquet("measurements/", ["height", "weight"])  # doctest: +SKIP
+    >>> KMeans(8, random_state=0).fit(rows).labels_  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, path: str | Path | list[str | Path], columns: list[str] | None = None, batch_rows: int = 2**16
+    ) -> None:
+        try:
+            from pyarrow import types
+            from pyarrow.parquet import ParquetFile
+        except ImportError:
+            raise ImportError(
+                "parquet files need pyarrow: pip install 'generative-autoencoders[parquet]', or pass NumPy memmaps"
+            ) from None
+        need_integer("batch_rows", batch_rows)
+        self.batch_rows, self.readings, self._open = batch_rows, 0, ParquetFile
+        paths = [Path(each) for each in (path if isinstance(path, list) else [path])]
+        if missing := [str(each) for each in paths if not each.exists()]:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(paths)} paths are not there, {missing[0]} first: pass others"
+            )
+        self._files = [file for each in paths for file in (sorted(each.glob("*.parquet")) if each.is_dir() else [each])]
+        if not self._files:
+            raise FileNotFoundError(f"{paths[0]} holds 0 files *.parquet: pass a folder that holds some")
+        self.columns, self.rows = columns, 0
+        for file in self._files:
+            with ParquetFile(file) as opened:
+                known, self.rows = opened.schema_arrow, self.rows + opened.metadata.num_rows
+            self.columns = list(known.names if self.columns is None else self.columns)
+            if alien := [name for name in self.columns if name not in known.names]:
+                raise ValueError(
+                    f"no column {alien[0]!r} among the {len(known.names)} of {file.name}: pass some of {known.names}"
+                )
+            for name in self.columns:
+                if not (types.is_integer(kind := known.field(name).type) or types.is_floating(kind)):
+                    raise ValueError(f"column {name!r} holds {kind}, no numbers: leave it out, or store it as numbers")
+
+    def __repr__(self) -> str:
+        return f"parquet({self.rows:,} rows, {len(self.columns)} columns, batch_rows={self.batch_rows})"
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        self.readings += 1
+        for path in self._files:
+            with self._open(path) as file:
+                for batch in file.iter_batches(self.batch_rows, columns=self.columns, use_threads=False):
+                    yield np.stack([batch[name].to_numpy(zero_copy_only=False) for name in self.columns], 1)

@@ -1,0 +1,100 @@
+"""Tables in files: batches of parquet are the table, in memory that does not grow with it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from gaelib import LLGAE, MPPCA, PPCA, KMeans, data
+from pyarrow import parquet as pq
+
+X = np.random.default_rng(0).normal(size=(1000, 5)) + 3
+
+
+def written(path, rows, **columns):
+    table = {f"c{i}": column for i, column in enumerate(rows.T)} | columns
+    pq.write_table(pa.table(table), path, row_group_size=300)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    written(tmp_path / "a.parquet", X[:600])
+    written(tmp_path / "b.parquet", X[600:])
+    return tmp_path
+
+
+def test_batches_are_the_table(folder):
+    rows = data.parquet(folder, batch_rows=128)
+    for _ in range(2):
+        assert np.array_equal(np.concatenate(list(rows)), X) and max(map(len, rows)) <= 128
+    assert np.array_equal(np.concatenate(list(data.parquet(folder, ["c3", "c0"]))), X[:, [3, 0]])
+    files = data.parquet([folder / "b.parquet", str(folder / "a.parquet")])
+    assert np.array_equal(np.concatenate(list(files)), np.concatenate([X[600:], X[:600]]))
+    assert repr(rows) == "parquet(1,000 rows, 5 columns, batch_rows=128)"
+
+
+READINGS = {  # of the data, in a fit of 4 steps: the steps, and what finds the start and the last codes
+    "KMeans": (KMeans(4, max_iter=4, tol=0, random_state=0), 8),
+    "LLGAE": (LLGAE(3, 1, max_iter=4, tol=0, random_state=0), 8),
+    "MPPCA": (MPPCA(3, 1, max_iter=4, tol=0, random_state=0), 9),
+    "PPCA": (PPCA(2), 4),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*stopped after max_iter")
+@pytest.mark.parametrize(("model", "most"), READINGS.values(), ids=READINGS)
+def test_a_fit_reads_files_a_stated_number_of_times(folder, model, most):
+    rows = data.parquet(folder, batch_rows=250)
+    streamed = model.fit(rows).history_
+    assert len(streamed) < rows.readings <= most
+    assert np.allclose(streamed, type(model)(**model.get_params()).fit([*rows]).history_, rtol=1e-9)
+
+
+PEAK = """
+import resource, sys
+from gaelib import KMeans, data
+for n in (1, 8):
+    KMeans(3, max_iter=2, tol=1, random_state=0).fit(data.parquet(sys.argv[1:] * n, batch_rows=4096))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_files(tmp_path):
+    part = written(tmp_path / "x.parquet", np.random.default_rng(0).normal(size=(60_000, 20)))
+    said = subprocess.run([sys.executable, "-c", PEAK, part], capture_output=True, text=True, check=True).stdout
+    one, eight = map(float, said.split())
+    assert eight - one < 7 * 60_000 * 20 * 8 / 2**20 / 3  # MiB; a third of what the further rows take
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "words"),
+    [
+        (lambda folder: data.parquet(folder / "no"), FileNotFoundError, ("1 of 1 paths", "pass others")),
+        (lambda folder: data.parquet(folder.parent), FileNotFoundError, ("holds 0 files",)),
+        (lambda folder: data.parquet(folder, ["c0", "weight"]), ValueError, ("'weight'", "5", "pass some of", "c4")),
+        (
+            lambda folder: data.parquet(written(folder / "t", X[:2], name=["a", "b"])),
+            ValueError,
+            ("'name'", "string", "leave it out"),
+        ),
+        (lambda folder: data.parquet(folder, batch_rows=0), ValueError, ("batch_rows=0", "at least 1")),
+        (
+            lambda folder: KMeans(2).fit(data.parquet(written(folder / "h", X[:2], hole=[1.0, None]))),
+            ValueError,
+            ("NaN", "row 1", "column 5"),
+        ),
+    ],
+    ids=["no file", "an empty folder", "no column", "words", "no rows", "a hole"],
+)
+def test_what_cannot_be_read(folder, ask, error, words):
+    with pytest.raises(error) as caught:
+        ask(folder)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_pyarrow_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"need pyarrow: pip install 'generative-autoencoders\[parquet\]'"):
+        data.parquet("x")
