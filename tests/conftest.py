@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import MappingProxyType
@@ -76,9 +77,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def open_page(browser, site):
-    """Opens pages in a fresh profile; at the end no console error and no request to elsewhere may be left."""
+@contextmanager
+def pages(browser, site):
+    """Opens pages, each in a fresh profile; at the end no console error and no request to elsewhere may be left."""
     contexts, wrong = [], []
 
     def open_page(path, size=MappingProxyType({"width": 1280, "height": 900}), scheme="light", **options):
@@ -101,6 +102,28 @@ def open_page(browser, site):
     for context in contexts:
         context.close()
     assert not wrong
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """Opens a page for one test."""
+    with pages(browser, site) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def desk(browser, site, request):
+    """A page at 1280 px in the dark, loaded once for all that a file asks of it: pytest puts these tests together."""
+    with pages(browser, site) as open_page:
+        yield request.param, open_page(request.param, scheme="dark")
+
+
+@pytest.fixture(scope="module")
+def phone(browser, site, request):
+    """The same on a phone."""
+    size = {"width": 390, "height": 844}
+    with pages(browser, site) as open_page:
+        yield request.param, open_page(request.param, size, "dark", is_mobile=True, has_touch=True)
 
 
 def commit(root):

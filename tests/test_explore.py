@@ -279,34 +279,12 @@ def test_cooling_and_heating(demo):
     assert compare(figure)["T"] == 1 and said(figure)["F"] == said(figure)["evidence"]
 
 
-def placed():
-    """(page, number of the figure on it) of every figure in the book."""
-    for path in sorted((ROOT / "book").rglob("*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        stored = ["".join(o.get("data", {}).get("text/html", "")) for cell in cells for o in cell.get("outputs", [])]
-        name = path.relative_to(ROOT / "book").with_suffix(".html").as_posix()
-        yield from ((name, number) for number in range(sum("gae-explore" in html for html in stored)))
-
-
 def test_every_kind_stands_in_the_book():
     stored = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.ipynb"))
     assert [kind for kind in FIGURES if f"&quot;kind&quot;:&quot;{kind}&quot;" not in stored] in (
         [],
         ["flats"],
     )  # its chapter is full
-
-
-@pytest.mark.parametrize(("path", "number"), list(placed()))
-def test_in_the_book(open_page, path, number):
-    """On the built page: by mouse, by keyboard and, on a phone in the dark, by a finger."""
-    for options in ({}, {"size": PHONE, "scheme": "dark", "is_mobile": True, "has_touch": True}):
-        page = open_page(path, **options)
-        figure = middle(page.locator("figure.gae-explore").nth(number))
-        before = compare(figure)["at"]
-        (touch if options else drag)(page, figure.locator(".gae-handle").nth(1), 25, 30)
-        dragged = compare(figure)["at"]
-        press(figure, 2, "ArrowUp", "ArrowUp")
-        assert before[1] != dragged[1] and dragged[2] != compare(figure)["at"][2]
 
 
 # --- Every hand, every eye ------------------------------------------------------------------------------------------

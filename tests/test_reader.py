@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from conftest import pages
 from test_browser import CHAPTERS, DESKTOP, HTML
 
 LONGEST = CHAPTERS[-1]
@@ -11,10 +12,28 @@ LONGEST = CHAPTERS[-1]
 # --- search -------------------------------------------------------------------------------------------------
 
 
-def found(page):
-    page.wait_for_function("!/Searching|Preparing/.test(document.querySelector('#search-results').textContent)")
-    page.wait_for_timeout(200)
-    return [link.get_attribute("href").split("#")[0] for link in page.locator("#search-results li a").all()]
+@pytest.fixture(scope="module")
+def search(browser, site):
+    """The addresses that the search page finds; it is loaded once, and the theme's own function asks again."""
+    with pages(browser, site) as open_page:
+        page = open_page("search.html?q=k-means")
+
+        def found(words):
+            page.evaluate(
+                """words => {
+                document.querySelector("#search-results").replaceChildren();
+                Search.performSearch(words); }""",
+                words,
+            )
+            ready = "!/Searching|Preparing/.test(document.querySelector('#search-results').textContent)"
+            page.wait_for_function(ready)
+            page.wait_for_timeout(200)
+            links = page.evaluate(
+                "[...document.querySelectorAll('#search-results li a')].map(a => a.getAttribute('href'))"
+            )
+            return [link.split("#")[0] for link in links]
+
+        yield found
 
 
 @pytest.mark.parametrize(("words", "wanted"), [
@@ -26,13 +45,13 @@ def found(page):
     ("自编码器", "crosswalk.html"),
     ("局部线性", "crosswalk.html"),
 ])  # fmt: skip
-def test_search_finds_the_page_among_the_first_three(open_page, words, wanted):
-    assert wanted in list(dict.fromkeys(found(open_page(f"search.html?q={words}"))))[:3]
+def test_search_finds_the_page_among_the_first_three(search, words, wanted):
+    assert wanted in list(dict.fromkeys(search(words)))[:3]
 
 
 @pytest.mark.parametrize("words", ["KMeans", "LLGAE", "fit", "prior"])
-def test_search_puts_chapters_before_the_api(open_page, words):
-    pages = found(open_page(f"search.html?q={words}"))
+def test_search_puts_chapters_before_the_api(search, words):
+    pages = search(words)
     kinds = [
         "api" if page.startswith("api") else "chapter" for page in pages if re.match("idea/|cases/|family/|api", page)
     ]
@@ -82,43 +101,6 @@ def test_the_keyboard_sees_previews_too(open_page):
 
 
 # --- paper ----------------------------------------------------------------------------------------------------
-
-PAPER = {"width": 717, "height": 1047}  # A4 between the browser's margins
-ON_PAPER = """() => {
-  const seen = e => e.checkVisibility({contentVisibilityAuto: true}) && e.getClientRects().length;
-  const all = q => [...document.querySelectorAll('article ' + q)].filter(seen), text = e => e.textContent.trim().slice(0, 60);
-  const edge = document.querySelector('article').getBoundingClientRect().right + 2;
-  return {
-    pictures: all('img').map(e => [e.complete && e.naturalWidth > 0, e.getAttribute('src')]),
-    cut: [...all('pre').filter(e => e.scrollWidth > e.clientWidth + 2 || e.getBoundingClientRect().right > edge).map(text),
-      ...all('mjx-container').filter(e => e.querySelector('mjx-math').getBoundingClientRect().right > edge)
-        .map(e => e.querySelector('mjx-assistive-mml').textContent)],
-    empty: all('.cell, .cell_input, .cell_output, details, .output, .admonition').filter(e => e.getBoundingClientRect().height > 4
-      && !e.textContent.trim() && !e.querySelector('img, svg')).map(e => e.outerHTML.slice(0, 80)),
-    solutions: all('.tag_solution, .gae-solution, .gae-hint').length,
-    sources: [...document.querySelectorAll('details.gae-source > :not(summary)')].filter(e => !seen(e)).length,
-    stills: all('.gae-slider').map(e => [...e.querySelectorAll('g.frame')].filter(seen).length),
-    titles: [...document.querySelectorAll('h1')].filter(seen).length, wide: document.scrollingElement.scrollWidth,
-    controls: all('input, button').length, paper: getComputedStyle(document.body).backgroundColor,
-    aside: [...document.querySelectorAll('.bd-sidebar, .bd-header-article, .prev-next-footer')].filter(seen).length,
-  }; }"""
-
-
-@pytest.mark.parametrize("path", CHAPTERS)
-def test_a_chapter_on_paper(open_page, path):
-    """Every figure, a still of each slider, nothing cut, no empty box, no solution; white, whatever the screen was."""
-    page = open_page(path, PAPER, "dark")
-    page.emulate_media(media="print")
-    page.wait_for_function("[...document.querySelectorAll('article img')].every(e => e.complete)", timeout=5000)
-    shown = page.evaluate(ON_PAPER)
-    wanted = page.locator("article .cell:not(.tag_solution) img").count()
-    assert [fine for fine, _ in shown["pictures"]].count(True) >= wanted and all(fine for fine, _ in shown["pictures"])
-    assert set(shown["stills"]) <= {1} and len(shown["stills"]) == page.locator(".gae-slider:has(g.frame)").count()
-    assert (shown["cut"], shown["empty"], shown["solutions"], shown["sources"], shown["controls"]) == ([], [], 0, 0, 0)
-    assert shown["titles"] == 1 and shown["wide"] <= PAPER["width"]
-    assert shown["paper"] == "rgb(255, 255, 255)" and shown["aside"] == 0
-    page.emulate_media(media="screen")
-    page.wait_for_function("document.documentElement.dataset.theme == 'dark'", timeout=5000)
 
 
 def test_the_browser_prints_every_picture(open_page):
