@@ -11,6 +11,7 @@ from .models.lgae import LGAE
 from .models.llgae import LLGAE
 from .models.memory import Memory
 from .models.mppca import MPPCA, GaussianMixture
+from .models.parts import NMF, SemiNMF, SparseCoding
 from .models.ppca import PPCA
 from .models.regression import LinearRegression, LogisticRegression
 from .models.sensing import sense
@@ -25,6 +26,7 @@ __all__ = [
     "LGAE",
     "LLGAE",
     "MPPCA",
+    "NMF",
     "PPCA",
     "VAE",
     "AttentionAutoencoder",
@@ -35,6 +37,8 @@ __all__ = [
     "LinearRegression",
     "LogisticRegression",
     "Memory",
+    "SemiNMF",
+    "SparseCoding",
     "activate",
     "check",
     "compare",

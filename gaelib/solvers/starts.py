@@ -4,6 +4,7 @@ import math
 import warnings
 
 import torch
+from scipy.linalg import eigh
 from sklearn.exceptions import ConvergenceWarning
 
 from ..parallel import all_sum, rank_and_size
@@ -69,6 +70,39 @@ def spread_rows(x, count, generator):
         best = closer.sum(1, dtype=torch.float64).argmin()
         chosen, closest = torch.cat([chosen, proposed[best, None]]), closer[best]
     return x.index_select(0, chosen)
+
+
+def singular(x, count):
+    """Leading singular values and right vectors of a sample about the origin: (n, D) -> (r,) and (D, r), float64.
+
+    As many as differ from rounding; products are in the rows' own dtype.
+    """
+    tall = len(x) >= x.shape[1]
+    scatter = (x.T @ x if tall else x @ x.T).to("cpu", torch.float64).numpy()
+    first = max(len(scatter) - count, 0)
+    values, axes = eigh(scatter, subset_by_index=(first, len(scatter) - 1), driver="evr")
+    values, axes = torch.from_numpy(values.copy()).flip(0), torch.from_numpy(axes.copy()).flip(1)
+    kept = values > 64 * torch.finfo(x.dtype).eps * values[0].clamp(min=0)
+    values, axes = values[kept].sqrt(), axes[:, kept]
+    return values, axes if tall else x.to("cpu", torch.float64).T @ axes / values
+
+
+def halves(x, count):
+    """Positive or negative halves of singular vectors, whichever is larger, by falling singular value: (r, D) float64.
+
+    The parts of nndsvd (Boutsidis and Gallopoulos, 2008).
+    """
+    values, axes = singular(x, count)
+    if not len(values):
+        return axes.T
+    weights = x.to("cpu", torch.float64) @ axes / values
+    sides = [(side * axes).clamp(min=0) for side in (1, -1)]
+    sizes = [(side * weights).clamp(min=0).norm(dim=0) * part.norm(dim=0) for side, part in zip((1, -1), sides)]
+    larger = torch.where(sizes[0] >= sizes[1], *sides)
+    sizes = torch.maximum(*sizes)
+    sizes[0], larger[:, 0] = 1.0, axes[:, 0].abs()  # the first has one sign
+    larger = torch.where(larger > 1e-7 * larger.amax(0), larger, 0.0)  # rounding is no part
+    return ((values * sizes).sqrt() * larger / larger.norm(dim=0)).T
 
 
 def ahead(data, starts, passes, tol):

@@ -1,0 +1,84 @@
+"""Vectors found entry by entry: rounds of exact coordinate ascent, and Newton's step among the entries that are on."""
+
+import torch
+
+
+def sweep(u, P, G, rule, penalty=0.0, rounds=2):
+    """Each row of u (K, n) in turn to its best, of ``||x - u^T W||^2 / 2 + penalty |u|_1``: in place.
+
+    P = W x^T (K, n) and G = W W^T (K, K) are all that is needed of x and W; ``rule(best, threshold)`` says what a row
+    may be, given its best without penalty or constraint.
+
+    Examples
+    --------
+    >>> sweep(torch.zeros(2, 1), torch.tensor([[3.0], [-1.0]]), torch.eye(2), lambda u, t: (u - t).clamp(min=0), 0.5)
+    tensor([[2.5000],
+            [0.0000]])
+    """
+    d, tiny = G.diagonal(), torch.finfo(G.dtype)
+    d = d.clamp(min=max(tiny.eps**2 * float(d.max()), tiny.tiny))
+    Q, R, t = G / d[:, None], P / d[:, None], penalty / d
+    for _ in range(rounds):
+        for k in range(len(u)):
+            u[k] = rule(u[k] + R[k] - Q[k] @ u, t[k])
+    return u
+
+
+def newton(u, slope, curvature, reach, penalty, value):
+    """One step up ``value`` for each row of u (n, K), among its entries that are on and want to be; the others go to 0.
+
+    Two-metric projection (Bertsekas, 1982): no entry crosses 0, and the step is shortened until the row climbs.  One
+    try ends where the first entry is 0, since more entries than dimensions make a step without end.
+
+    Parameters
+    ----------
+    slope, curvature : tensors (n, K) and (K, K) or (n, K, K)
+        Of the smooth part, which falls.
+    reach : tensor (n, K)
+        Where each entry alone would go; 0 where it wants to be off.
+    penalty : float
+        Slope of the rest, away from 0.
+    value : callable
+        ``value(u) -> (n,)``, of both.
+    """
+    on, sign = (reach != 0) & (u != 0), u.sign()
+    H = curvature * on[:, :, None] * on[:, None]
+    diagonal = H.diagonal(dim1=1, dim2=2)
+    diagonal.add_(torch.where(on, 1e-13 * diagonal.sum(1, keepdim=True), 1.0))
+    step = torch.where(on, torch.linalg.solve(H, (slope + penalty * sign) * on), u)
+    touch = torch.where(u * step > 0, u / step, 1.0).amin(1, keepdim=True).clamp(max=1.0)  # where the first entry is 0
+    best, least, open_ = u, value(u), torch.ones_like(u[:, 0], dtype=torch.bool)
+    for part in (1.0, touch, *(4.0**-k for k in range(1, 9))):
+        moved = u - part * step
+        moved = torch.where(moved * sign > 1e-14 * u.abs(), moved, 0.0)
+        climbs = open_ & (value(moved) >= least)
+        best = torch.where(climbs[:, None], moved, best)
+        open_ = open_ & ~climbs
+        if not open_.any():
+            break
+    return best
+
+
+class Ahead:
+    """Steps that go on in the direction of the last one, longer while that pays (Ang and Gillis, 2019).
+
+    Attributes
+    ----------
+    plain : tensor or None
+        The last point without the extra step: what to keep in the end.
+    """
+
+    def __init__(self):
+        self.plain, self.value, self.length, self.most = None, -torch.inf, 0.5, 1.0
+
+    def __call__(self, old, new, value):
+        """Where to go from ``new``, whose value is this: on from the last plain point, or nowhere after a fall."""
+        old, self.plain = old if self.plain is None else self.plain, new
+        fell, self.value = value < self.value, value
+        if fell:
+            self.most, self.length = self.length, self.length / 2
+            return new
+        step = self.length * (new - old)
+        self.most = min(1.0, 1.01 * self.most)
+        self.length = min(self.most, 1.05 * self.length)
+        return new + step
