@@ -100,6 +100,11 @@ class TestContract:
         history = alternate(make(), [x()], infer, steps=15)
         assert all(b >= a - 1e-12 * abs(a) for a, b in itertools.pairwise(history))
 
+    def test_history_is_the_mean_objective(self, make, x, infer):
+        expected = float(objective(make(), x(), infer).detach().mean())
+        for batches in ([x()], x().split(7)):
+            assert alternate(make(), batches, infer, 1)[0] == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
     def test_batches_equal_the_whole(self, make, x, infer):
         whole, batched, x = make(), make(), x()
         a = alternate(whole, [x], infer, steps=5)
@@ -292,6 +297,49 @@ def test_steps_that_run_out_are_not_settled():
     assert alternate(Shift(9.0), [data(D=1)], Exact(), 99, 1e-3).settled
 
 
+class Scripted(Shift):
+    """Its objective takes these values, one a pass."""
+
+    def __init__(self, *script, size=0.0):
+        super().__init__(size)
+        self.script = iter(script)
+
+    def stats(self, x, z):
+        return {"objective": torch.tensor(len(x) * next(self.script), dtype=torch.float64)}
+
+    def update(self, sums):
+        pass
+
+
+def follow(*script, tol=0.0, **kind):
+    return alternate(Scripted(*script, **kind), [data(D=1)], Exact(), len(script), tol)
+
+
+def test_tol_is_a_part_of_the_rise_since_the_second_value():
+    """However far the first pass came: that is the start's merit."""
+    for first in (-1e6, -0.1):
+        history = follow(first, 0.0, 1.0, 1.5, 1.75, 1.875, 1.9375, tol=0.1)
+        assert len(history) == 6 and history.settled  # .125 is the first of them that is below a tenth of 1.875
+
+
+@pytest.mark.parametrize(
+    ("script", "size"),
+    [
+        ((1e3, 1e3 + 1e-6, 1e3 + 9e-7), 0.0),  # far above the rounding of the value
+        ((0.0, 1.0, 1.0 - 1e-4), 0.0),  # of what it has risen
+        ((0.0, 1e-9, 9e-10), 1e6),  # of the parameters
+    ],
+)
+def test_a_small_fall_beyond_rounding_is_said(script, size):
+    with pytest.warns(RuntimeWarning, match="nats at step 2"):
+        follow(*script, size=size)
+
+
+def test_the_first_fall_is_named():
+    with pytest.warns(RuntimeWarning, match=r"by 0\.5 nats at step 2, from 1 to 0\.5:"):
+        follow(0.0, 1.0, 0.5, 1.5, 0.25, 2.0)
+
+
 # --- One pass, and who answers ---
 
 
@@ -428,6 +476,14 @@ def test_ascend_reads_batches_again_and_again_and_moves_nothing_else():
     ascend(f, [joint.m], 7, lambda step: rates.append(step) or 0.1 / (1 + step), batches=data().split(15))
     assert seen == [15, 15, 10, 15, 15, 10, 15] and rates == [0, *range(7)]
     assert other.grad is None and joint.m.grad is not None
+
+
+def test_a_climb_is_settled_where_it_was_ended():
+    joint = Shift(0.0)
+    f = lambda: objective(joint, data(), Exact()).mean()
+    assert not ascend(f, [joint.m], 3, 0.1).settled
+    history = ascend(f, [joint.m], 9, 0.1, on_step=lambda step, value: step == 4)
+    assert history.settled and len(history) == 5
 
 
 def test_slopes_can_be_averaged():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gaelib import PPCA, data
-from gaelib.core import Soft, objective
+from gaelib.core import Soft, alternate, objective
 from gaelib.joints.linear import LinearGaussian
 from lgae import sine
 from registry import X
@@ -85,6 +85,13 @@ def test_temperature_and_expectation_agree_with_sampling():
     )
     sampled = joint.log_joint(x.expand(len(draws), 3), draws).mean()
     assert abs(float(sampled - joint.log_joint(x, (mean, spread)))) < 0.01
+
+
+def test_em_moves_the_mean_too():
+    x = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)).double() * 2 + torch.tensor([7.0, -3, 1])
+    joint = LinearGaussian(torch.zeros(3).double(), torch.tensor([[1.0], [0.7], [0.2]]).double(), 0.3)
+    alternate(joint, [x], Soft(1.0), 400, 0.0)
+    assert (joint.mean - x.mean(0)).abs().max() < 1e-3
 
 
 def test_samples_have_the_model_s_moments(digits):
