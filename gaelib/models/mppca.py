@@ -49,7 +49,6 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
     floor: float = number(1e-6, "such a number")
     n_init: int = count(1)
     max_iter: int = count(500)
-    tol: float = number(1e-6, "tol=0 to run to the end", closed=True)
     joint_: Mixture = fitted()
     weights_: Array = fitted()
     means_: Array = fitted()

@@ -282,6 +282,18 @@ def test_the_code_decodes_to_the_posterior_mean():
     assert torch.allclose(joint.code(x) @ joint.decoder(), expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("make", [GaussianMixture, lambda K, **rest: MPPCA(K, 1, **rest)], ids=["gaussians", "flats"])
+def test_the_usual_tolerance_ends_near_the_end(make):
+    """Of all that the evidence rises, less than .3 % is left, and nobody waits for the rest."""
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        X = np.concatenate([generator.normal(size=(60, 4)) + 4 * np.eye(4)[k] for k in range(3)])
+        short, end = make(3, random_state=seed), make(3, random_state=seed, tol=1e-12, max_iter=3000)
+        assert short.tol == 1e-4
+        left = (quiet(end, X).history_[-1] - short.fit(X).history_[-1]) / (end.history_[-1] - end.history_[0])
+        assert 0 <= left < 3e-3 and short.n_iter_ < end.n_iter_
+
+
 def test_samples_have_the_model_s_moments():
     _, x = some(n=300)
     model = quiet(MPPCA(3, 2, noise="own", max_iter=50, random_state=0), x.numpy())
