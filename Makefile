@@ -62,7 +62,7 @@ epub: .venv/.book
 
 # Write down the addresses inside the pages, which a test then keeps: tests/anchors.txt.
 anchors: book
-	$(BIN)/python tests/test_reading.py
+	$(BIN)/python tests/test_site.py
 
 clean:
 	rm -rf _build .pytest_cache .hypothesis

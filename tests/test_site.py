@@ -1,13 +1,14 @@
-"""The built pages, read as text: what every page must have, and what none may have. No browser."""
+"""The built pages, read as text: what every page must have, and what none may have. No browser.
+
+`python tests/test_site.py` adds the anchors of the built pages to tests/anchors.txt; none may leave it.
+"""
 
 import json
 import re
-import shutil
-import subprocess
 import sys
-import tomllib
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+from urllib.parse import unquote, urldefrag
 
 import pytest
 import yaml
@@ -17,16 +18,17 @@ ROOT = Path(__file__).parent.parent
 HTML = ROOT / "_build" / "html"
 sys.path.append(str(ROOT / "tools"))
 
-import account
 import bookext
+from test_backmatter import ROWS
 
+ANCHORS = ROOT / "tests" / "anchors.txt"
 TOC = yaml.safe_load((ROOT / "book/_toc.yml").read_text(encoding="utf-8"))
 DOCS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
-FORK = "https://github.com/somebody/a-fork"
+CHAPTERS = [path.relative_to(ROOT / "book").with_suffix("").as_posix() for path in NOTEBOOKS]
 
 
+@cache
 def page(doc):
     return BeautifulSoup((HTML / f"{doc}.html").read_text(encoding="utf-8"), "html.parser")
 
@@ -133,139 +135,134 @@ def test_the_colab_button_opens_the_copy(path):
     assert links and all(link.endswith(f"/blob/gh-pages/colab/{doc}.ipynb") for link in links)
 
 
-@pytest.mark.parametrize(
-    "doc", sorted(set(DOCS) - {p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in NOTEBOOKS})
-)
+@pytest.mark.parametrize("doc", sorted(set(DOCS) - set(CHAPTERS)))
 def test_a_page_without_a_copy_has_no_colab_button(doc):
     assert not page(doc).find_all("a", href=re.compile("colab.research"))
 
 
-RUN = """<testsuites><testsuite timestamp="2031-02-03T04:05:06">
-<testcase classname="tests.test_x" name="a" time="1"><properties><property name="commit" value="abc1234"/>
-  <property name="device" value="CPU"/><property name="ledger" value="E1"/>{digests}
-  <property name="parity" value="{{&quot;model&quot;: &quot;KMeans&quot;, &quot;reference&quot;: &quot;lib 1.2, Their&quot;,
-    &quot;quantity&quot;: &quot;centres&quot;, &quot;difference&quot;: 3.21e-15}}"/></properties></testcase>
-<testcase classname="tests.test_x" name="b" time="1"><properties><property name="ledger" value="E2"/>
-  <property name="parity" value="{{&quot;model&quot;: &quot;LGAE&quot;, &quot;reason&quot;: &quot;nobody has it&quot;}}"/></properties>
-  <failure message="no"/></testcase>
-<testcase classname="tests.test_x" name="c" time="1"><skipped/></testcase>
-{cells}</testsuite></testsuites>"""
-DIGEST = '<property name="digest" value="{} {}"/>'
-CELL = '<testcase classname="book.{}.ipynb" name="Cell 0" time="2.5">{}</testcase>'
+# --- links and anchors --------------------------------------------------------------------------------------
 
 
-def test_account(tmp_path):
-    cells = CELL.format("cases.a-b", "") * 2
-    (tmp_path / "r.xml").write_text(RUN.format(cells=cells, digests=DIGEST.format("cases/a-b", "f00")))
-    run = account.read(tmp_path / "r.xml")
-    assert (run.date, run.commit, run.device) == ("2031-02-03", "abc1234", "CPU")
-    assert (run.total.passed, run.total.failed, run.total.skipped) == (3, 1, 1)
-    assert (run.ledger["E1"].passed, run.ledger["E2"].failed) == (1, 1)
-    assert (run.notebooks["cases/a-b"].passed, run.notebooks["cases/a-b"].seconds) == (2, 5.0)
-    assert run.digest == {"cases/a-b": "f00"}
-    assert run.parity["KMeans"][0]["difference"] == 3.21e-15 and run.parity["KMeans"][0]["passed"]
-    assert account.read(tmp_path / "none.xml") is None
+@cache
+def ids(doc):
+    return {tag["id"] for tag in page(doc).find_all(id=True)} | {"", "top"}
 
 
-def test_the_digests_follow_the_package_and_the_pages(tmp_path):
-    for name in ("gaelib/models/a.py", "gaelib/results/b.json", "book/cases/c.ipynb", "book/d.md"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    before = account.digests(tmp_path)
-    assert set(before) == {"gaelib", "cases/c", "d"}
-    for name, what in {
-        "gaelib/results/b.json": "gaelib",
-        "gaelib/models/a.py": "gaelib",
-        "book/cases/c.ipynb": "cases/c",
-    }.items():
-        (tmp_path / name).write_text("changed")
-        after = account.digests(tmp_path)
-        assert {key for key in after if after[key] != before[key]} == {what}
-        before = after
+def broken(doc):
+    """Links of a page that lead to no page, or to no place on it."""
+    faults, here = [], (HTML / f"{doc}.html").resolve()
+    for link in page(doc).find_all("a", href=True):
+        target, place = urldefrag(link["href"])
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = (here.parent / unquote(target)).resolve() if target else here
+        if not file.is_file() or (
+            file.suffix == ".html"
+            and unquote(place) not in ids(file.relative_to(HTML.resolve()).with_suffix("").as_posix())
+        ):
+            faults.append(link["href"])
+    return faults
 
 
-@pytest.mark.parametrize(("changed", "words"), [
-    ({}, "Verified on 2031-02-03, commit abc1234, CPU, in 5.0 s: 2 cells gave the results that you see."),
-    ({"gaelib": "new"}, "Stale: the package changed after the run on 2031-02-03, commit abc1234, CPU, in 5.0 s."),
-    ({"a": "new", "gaelib": "new"}, "Stale: this page and the package changed after"),
-])  # fmt: skip
-def test_stamp(changed, words):
-    tally, digest = account.Tally(passed=2, seconds=5.0), {"gaelib": "1", "a": "2"}
-    run = account.Account("2031-02-03", "abc1234", "CPU", digest, tally, {"a": tally})
-    assert bookext.stamp(run, digest | changed, "a", notebook=True).startswith(words)
-    tally.skipped = 3
-    assert changed or bookext.stamp(run, digest, "a", notebook=True).endswith("that you see; 3 were skipped.")
-    assert bookext.stamp(run, digest | changed, "b", notebook=True) == "This page is not verified in this copy."
-    assert bookext.stamp(None, digest, "a", notebook=False) == "This page is not verified in this copy."
+@pytest.mark.parametrize("doc", DOCS)
+def test_every_link_leads_somewhere(doc):
+    assert len(page(doc).find_all("a", href=True)) > 10
+    assert broken(doc) == []
 
 
-@pytest.fixture(scope="module")
-def fork(tmp_path_factory):
-    """The book at another address, beside a made-up test run; with an unknown ledger id in it, and its Colab copies."""
-    top = tmp_path_factory.mktemp("fork") / "book"
-    made = shutil.ignore_patterns(
-        ".git", ".venv", "_build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "mathjax"
-    )
-    shutil.copytree(ROOT, top, ignore=made)
-    toml = (top / "pyproject.toml").read_text(encoding="utf-8")
-    assert toml.count(REPOSITORY) >= 1
-    pages = "https://{}.github.io/{}/".format(*REPOSITORY.split("/")[-2:])
-    toml = toml.replace(REPOSITORY, FORK).replace(pages, "https://somebody.github.io/a-fork/")
-    (top / "pyproject.toml").write_text(toml, encoding="utf-8")
-    _, bad, changed, _ = docs = [p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in NOTEBOOKS[:4]]
-    cells = [CELL.format(doc.replace("/", "."), "<failure/>" * (doc == bad)) for doc in docs[:3]]
-    digests = [DIGEST.format(*pair) for pair in account.digests(top).items()]
-    (top / "_build").mkdir()
-    (top / "_build/results.xml").write_text(RUN.format(cells="".join(cells), digests="".join(digests)))
-    with open(top / f"book/{changed}.ipynb", "a") as file:
-        file.write("\n")
-    with open(top / "book/notation.md", "a") as file:
-        file.write("\n{ledger}`Z9`\n")
-
-    build = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--path-output", "."]
-    build += ["--config", "_config.yml", "-W", "-n", "--keep-going"]
-    done = subprocess.run(build, check=False, cwd=top, capture_output=True, text=True)
-    copies = [sys.executable, "tools/colab.py", "--out", "_build/html/colab"]
-    subprocess.run(copies, check=True, cwd=top, capture_output=True)
-    return SimpleNamespace(top=top, docs=docs, returncode=done.returncode, stderr=done.stderr)
+def anchors(doc):
+    """The addresses on a page that others may link to: sections, equations, figures, exercises, rows, terms."""
+    found = {tag["id"] for tag in page(doc).select("article [id]")}
+    passing = r"id\d+|codecell\d+|gae-[0-9a-f]{8}|.*-content|.*-solution-\d+|term-\d+"  # counted by the machine
+    return sorted(name for name in found if not re.fullmatch(passing, name))
 
 
-def test_an_unknown_ledger_id_turns_the_build_red(fork):
-    assert fork.returncode != 0 and "unknown ledger id: Z9" in fork.stderr
-    assert fork.stderr.count("WARNING") == 1, fork.stderr
+def kept():
+    """tests/anchors.txt: page -> its anchors."""
+    lines = (line.split() for line in ANCHORS.read_text(encoding="utf-8").splitlines())
+    return {doc: set(names) for doc, *names in lines}
 
 
-def test_pages_carry_the_results(fork):
-    def text(doc, selector):
-        html = (fork.top / f"_build/html/{doc}.html").read_text(encoding="utf-8")
-        return " ".join(BeautifulSoup(html, "html.parser").select_one(selector).text.split())
-
-    good, bad, changed, silent = (text(doc, ".gae-stamp") for doc in fork.docs)
-    where = "on 2031-02-03, commit abc1234, CPU, in 2.5 s"
-    assert good == f"Verified {where}: 1 cells gave the results that you see."
-    assert bad == f"Failed {where}: 1 of 1 cells."
-    assert changed == f"Stale: this page changed after the run {where}."
-    assert silent == "This page is not verified in this copy."
-    assert text("references", ".gae-stamp").endswith("2 of 5 tests of the book.")
-    assert "2 s of CPU time to run" in text(fork.docs[0], ".gae-times")
-    assert "1 passed" in text("ledger", "#ledger-e1") and "1 failed" in text("ledger", "#ledger-e2")
-    assert "none yet" in text("ledger", "#ledger-h7")
-    table = text("parity", "table.gae-parity")
-    assert (
-        "KMeans beside lib 1.2, Their centres: 3.2e\N{NON-BREAKING HYPHEN}15" in table
-        and "LGAE without a reference nobody has it" in table
-    )
+def test_no_anchor_is_lost():
+    """Others link to them. Who renames one keeps the old name beside it: `(old-name)=`."""
+    stored = kept()
+    assert sum(map(len, stored.values())) > 300
+    assert {doc: lost for doc, names in stored.items() if (lost := names - set(anchors(doc)))} == {}
 
 
-def test_the_address_stands_in_pyproject_alone(fork):
-    """With another one there, no trace of the old one is left in any file, page, badge, cell or workflow."""
-    owner = REPOSITORY.split("/")[-2]
-    old = [REPOSITORY.split("://")[1].encode(), f"{owner}.github.io".encode(), f"github/{owner}/".encode()]
-    files = [path for path in fork.top.rglob("*") if path.is_file()]
-    assert [path for path in files if any(trace in path.read_bytes().lower() for trace in old)] == []
-    html = fork.top / "_build/html"
-    doc, mine = fork.docs[0], FORK.removeprefix("https://github.com/")
-    shown = (html / f"{doc}.html").read_text(encoding="utf-8")
-    assert f"colab.research.google.com/github/{mine}/blob/gh-pages/colab/{doc}.ipynb" in shown
-    copy = (html / f"colab/{doc}.ipynb").read_text(encoding="utf-8")
-    assert f"git+{FORK}@" in copy and "https://somebody.github.io/a-fork/" in copy
+# --- words and tables ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("doc", CHAPTERS)
+def test_a_chapter_links_to_the_glossary(doc):
+    links = [a["href"].split("#term-")[1] for a in page(doc).select('article a[href*="glossary.html#term-"]')]
+    assert len(set(links)) >= 5
+
+
+@pytest.mark.parametrize("doc", CHAPTERS)
+def test_a_chapter_is_in_the_table_for_teachers(doc):
+    rows = page("teaching/teachers").select("table.gae-stack tr")
+    (row,) = [row for row in rows if row.select(f'a[href$="{doc}.html"]') and row.td.select(f'a[href$="{doc}.html"]')]
+    assert re.search(r"[1-9]\d* minutes?, [1-9] exercises", row.text)
+    assert row.find_all("td")[2].text.strip()
+    shown = re.findall(r"[A-Z]\d\S*", row.find_all("td")[3].text)
+    assert shown == [r["id"] for r in ROWS if r["chapter"] == doc]
+
+
+@pytest.mark.parametrize("doc", CHAPTERS)
+def test_a_chapter_has_its_lesson(doc):
+    """Aim, misconception, board plan, and a question for the room."""
+    text = (ROOT / "book/teaching/teachers.md").read_text(encoding="utf-8")
+    (lesson,) = re.findall(rf"^### \{{doc\}}`\.\./{doc}`\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    said = re.findall(r"^- \*\*(.*?)\.\*\* (\S.{20,})", lesson, re.M)
+    assert [name for name, _ in said] == ["Aim", "Usual misconception", "On the board", "Ask"]
+    assert said[-1][1].endswith("?")
+
+
+def test_each_row_of_the_page_on_choosing_has_its_picture():
+    rows = page("practice/choosing").select("#the-table tbody tr")
+    assert len(rows) >= 13 and all(row.td.select("svg[aria-label]") for row in rows)
+    assert any("Strange points" in row.text for row in rows)
+
+
+def test_errata_list_what_the_document_gets_wrong():
+    rows = page("errata").select("table.gae-stack tbody tr")
+    shown = [row.td.text.split()[0] for row in rows]
+    assert shown == [row["id"] for row in ROWS if row["verdict"] in ("typo", "fails")]
+    assert all(len(row.find_all("td")[2].text) > 30 for row in rows)
+
+
+def test_the_page_on_choosing_knows_every_model():
+    import gaelib
+
+    models = {name for name in gaelib.__all__ if hasattr(getattr(gaelib, name), "fit")}
+    assert len(models) >= 6
+    named = {code.text for code in page("practice/choosing").select("#the-table code")}
+    assert models - named == set()
+
+
+def test_planned_pages_are_no_links():
+    grey = [span.text for span in page("teaching/paths").select("span.gae-quiet")]
+    assert all(words.endswith("(planned)") for words in grey)
+
+
+# --- what a page does without ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("doc", DOCS)
+def test_a_page_is_light(doc):
+    scripts = [tag["src"] for tag in page(doc).find_all("script", src=True)]
+    assert not [src for src in scripts if re.search("fontawesome|sphinx-design|searchindex|searchtools|menu", src)]
+    assert not [tag for tag in page(doc).head.find_all("script", src=True) if not tag.has_attr("defer")]
+    solved = page(doc).select(".tag_solution .cell_input")
+    assert all(code.find_parent("details", class_="gae-solution").summary.text == "Solution" for code in solved)
+    pictures = page(doc).select('article img[src*="_images"]')
+    assert all(img.get("loading") == "lazy" and img.get("width") and img.get("height") for img in pictures)
+
+
+if __name__ == "__main__":
+    stored = kept() if ANCHORS.exists() else {}
+    for doc in DOCS:
+        stored[doc] = stored.get(doc, set()) | set(anchors(doc))
+    lines = (" ".join([doc, *sorted(names)]) for doc, names in stored.items())
+    ANCHORS.write_text("\n".join(lines) + "\n", encoding="utf-8")
