@@ -5,6 +5,7 @@ from .comparison import compare
 from .joints import flats
 from .models.attention import AttentionAutoencoder
 from .models.autoencoder import VAE, Autoencoder
+from .models.denoising import ContractiveAutoencoder, DenoisingAutoencoder
 from .models.ggae import GGAE
 from .models.kmeans import KMeans
 from .models.lgae import LGAE
@@ -32,6 +33,8 @@ __all__ = [
     "AttentionAutoencoder",
     "Autoencoder",
     "CheckFailed",
+    "ContractiveAutoencoder",
+    "DenoisingAutoencoder",
     "GaussianMixture",
     "KMeans",
     "LinearRegression",

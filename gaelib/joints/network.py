@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ..core import Joint
 
@@ -88,6 +88,13 @@ class Network(Joint):
             return out.sigmoid()
         return out.exp() if self.noise == "poisson" else self.centre + self.scale * out
 
+    def around(self, mean: Tensor, generator: Generator | None = None) -> Tensor:
+        """A draw of q_r(x|z) from its mean (n, *X)."""
+        if self.noise == "gaussian":
+            noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+            return mean + self.variance.sqrt().to(mean) * noise
+        return (torch.bernoulli if self.noise == "bernoulli" else torch.poisson)(mean, generator=generator)
+
     def log_joint(self, x: Tensor, z: Tensor, there: Tensor | None = None) -> Tensor:
         """(n,) nats; with ``there`` (n, *X), of the entries where it is true alone."""
         entries = getattr(self, f"_{self.noise}")(x, self.decoder(z))
@@ -140,3 +147,30 @@ def layers(*sizes: int, activation: type[nn.Module] = nn.SiLU) -> nn.Sequential:
     for into, out in itertools.pairwise(sizes):
         parts += [nn.Linear(into, out), activation()]
     return nn.Sequential(*parts[:-1])
+
+
+class Transposed(nn.Module):
+    """The way back through a linear layer by its own weights, from an offset of its own: (n, E) -> (n, D)."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.linear, self.offset = linear, nn.Parameter(linear.weight.new_zeros(linear.in_features))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z @ self.linear.weight + self.offset
+
+
+def tied(*sizes: int, activation: type[nn.Module] = nn.Tanh) -> tuple[nn.Sequential, nn.Sequential]:
+    """An encoder with an activation at its end, and the decoder that goes back by the same weights.
+
+    Examples
+    --------
+    >>> encoder, decoder = tied(4, 8, 2)
+    >>> decoder(encoder(torch.zeros(3, 4))).shape, decoder[0].linear is encoder[2]
+    (torch.Size([3, 4]), True)
+    """
+    encoder = nn.Sequential(*layers(*sizes, activation=activation), activation())
+    back: list[nn.Module] = []
+    for part in reversed(encoder):
+        back += [Transposed(part), activation()] if isinstance(part, nn.Linear) else []
+    return encoder, nn.Sequential(*back[:-1])

@@ -59,6 +59,11 @@ def need_share(name, value):
 class _Pictures:
     """Rows that may come as pictures, and networks of the caller's or by sizes."""
 
+    @property
+    def _length(self):
+        """E, the length of the code."""
+        return self.n_components
+
     def _rows(self, X, y):
         return super()._rows(self._flat(X, reset=True), y)
 
@@ -83,7 +88,7 @@ class _Pictures:
     def inverse_transform(self, Z):
         """What codes decode to, the mean of q_r(x|z): (n, n_components) -> (n, D), or pictures as fit saw them."""
         with torch.no_grad():
-            x = self._decode(Z, self.n_components, lambda z: self.joint_.decode(z))
+            x = self._decode(Z, self._length, lambda z: self.joint_.decode(z))
         return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
 
 
@@ -99,11 +104,8 @@ class _Samples:
         need_integer("n_samples", n_samples)
         draw = torch.Generator().manual_seed(draw_seed(random_state))
         x = torch.as_tensor(self.inverse_transform(self._draw(n_samples, draw)))
-        if noise and self.noise == "gaussian":
-            x = x + self.variance_**0.5 * torch.randn(x.shape, generator=draw)
-        elif noise:
-            x = torch.bernoulli(x, generator=draw) if self.noise == "bernoulli" else torch.poisson(x, generator=draw)
-        return x.numpy()
+        with torch.no_grad():
+            return (self.joint_.around(x, draw) if noise else x).numpy()
 
 
 @hyper
@@ -132,7 +134,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
     @property
     def _n_features_out(self):
-        return self.n_components
+        return self._length
 
     # --- Before the fit ---
 
@@ -146,8 +148,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         centre, scale = centre_and_scale(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-            encoder = self._encoder(data.width)
-            decoder = self._module(self.decoder, (self.n_components, *reversed(self.hidden), data.width))
+            encoder, decoder = self._networks(data.width, scale)
         if self.shape_ is not None:
             decoder = decoder if self.decoder is None else nn.Sequential(decoder, nn.Flatten())
         learn = self.variance == "learn"
@@ -156,6 +157,10 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         data.memo["seed"] = int(torch.randint(2**31, (), generator=generator))
         self._check_networks(joint, data.take(torch.arange(min(len(data), 2))).cpu())
         return joint.to(data.device)
+
+    def _networks(self, width, scale):
+        """Encoder and decoder of rows of this width, before their training; ``scale`` is the data's."""
+        return self._encoder(width), self._module(self.decoder, (self._length, *reversed(self.hidden), width))
 
     def _encoder(self, width):
         """The encoder, where there is one."""
@@ -173,7 +178,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         """The networks on two rows, before any step."""
         joint.eval()
         with torch.no_grad():
-            out = joint.decoder(like(joint.decoder, x.new_zeros(len(x), self.n_components)))
+            out = joint.decoder(like(joint.decoder, x.new_zeros(len(x), self._length)))
         if tuple(out.shape) != tuple(x.shape):
             what = f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns"
             raise ValueError(f"{what}: change its last layer")
@@ -262,17 +267,17 @@ class _Encoded(_Neural):
         return 2 if self.T else 1
 
     def _encoder(self, width):
-        encoder = self._module(self.encoder, (width, *self.hidden, self.n_components * self._halves))
+        encoder = self._module(self.encoder, (width, *self.hidden, self._length * self._halves))
         pictures = self.encoder is not None and self.shape_ is not None
         return nn.Sequential(nn.Unflatten(1, self.shape_), encoder) if pictures else encoder
 
     def _check_networks(self, joint, x):
         joint.eval()
         with torch.no_grad():
-            z, wanted = joint.encoder(like(joint.encoder, joint.standard(x))), self.n_components * self._halves
+            z, wanted = joint.encoder(like(joint.encoder, joint.standard(x))), self._length * self._halves
         if z.ndim != 2 or z.shape[1] != wanted:
             halves = ", mean and log scale" * (self._halves - 1)
-            needs = f"n_components={self.n_components} needs (n, {wanted}){halves}"
+            needs = f"n_components={self._length} needs (n, {wanted}){halves}"
             raise ValueError(f"the encoder answers {tuple(z.shape)}, but {needs}: change its last layer")
         super()._check_networks(joint, x)
 
@@ -280,7 +285,7 @@ class _Encoded(_Neural):
         return Amortise(Standardised(joint, bool(self.T)), self.T, generator, shared)
 
     def _code(self, joint, x):
-        return joint.encoder(like(joint.encoder, joint.standard(x)))[:, : self.n_components]
+        return joint.encoder(like(joint.encoder, joint.standard(x)))[:, : self._length]
 
 
 @hyper
