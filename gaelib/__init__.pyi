@@ -16,6 +16,7 @@ from .models.parts import NMF, SemiNMF, SparseCoding
 from .models.ppca import PPCA
 from .models.regression import LinearRegression, LogisticRegression
 from .models.sensing import sense
+from .models.tsne import TSNE
 from .pictures import targets as terms
 from .pictures.activation import activate
 from .pictures.image_prior import deep_image_prior
@@ -29,6 +30,7 @@ __all__ = [
     "MPPCA",
     "NMF",
     "PPCA",
+    "TSNE",
     "VAE",
     "AttentionAutoencoder",
     "Autoencoder",

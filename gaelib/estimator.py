@@ -56,8 +56,8 @@ def reached(found: tuple[Joint, list[float], bool]) -> float:
 
 
 @hyper
-class Model(BaseEstimator):
-    """What every model's scikit-learn face shares.  It holds a `Joint` as ``joint_``; it is not one.
+class Fitting(BaseEstimator):
+    """What every model's scikit-learn face shares, new rows answered or not.  It holds a `Joint` as ``joint_``.
 
     A subclass is decorated with `hyper`, writes its hyperparameters as fields with their bounds, and defines
 
@@ -198,6 +198,10 @@ class Model(BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "joint_")
+
+
+class Model(Fitting):
+    """A fit that can be asked of other rows too: what they score."""
 
     def _open(self, X, holes=False):
         """X as batches for a fitted estimator."""
