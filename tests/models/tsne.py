@@ -155,14 +155,15 @@ def test_all_pairs_and_a_grid_climb_alike(digits, monkeypatch):
 
 
 def test_units_kinds_and_batches_do_not_matter(digits):
-    options = dict(max_iter=6, random_state=0)  # of more steps, chaos makes other maps, as good
-    whole = TSNE(**options).fit_transform(digits)
-    for other in (1024 * digits, digits + 2.0**12, [digits[:250], digits[250:]], digits.astype(np.float32)):
-        assert np.abs(TSNE(**options).fit_transform(other) - whole).max() < 1e-2 * np.ptp(whole)
-    tensor = TSNE(**options).fit_transform(torch.tensor(digits, dtype=torch.float32))
+    """For some steps; then rounding grows to another map, as good.  Of whole numbers, ties would choose neighbours."""
+    x, options = digits + 1e-2 * normal(*digits.shape).numpy(), dict(max_iter=6, random_state=0)
+    whole = TSNE(**options).fit_transform(x)
+    for other in (1024 * x, x + 2.0**12, [x[:250], x[250:]], x.astype(np.float32)):
+        assert np.abs(TSNE(**options).fit_transform(other) - whole).max() < 1e-3 * np.ptp(whole)
+    tensor = TSNE(**options).fit_transform(torch.tensor(x, dtype=torch.float32))
     assert torch.is_tensor(tensor) and tensor.dtype == torch.float32
     order = np.random.default_rng(0).permutation(600)
-    assert np.abs(TSNE(**options).fit_transform(digits[order]) - whole[order]).max() < 1e-2 * np.ptp(whole)
+    assert np.abs(TSNE(**options).fit_transform(x[order]) - whole[order]).max() < 1e-3 * np.ptp(whole)
 
 
 def test_any_map_may_be_the_start(digits):
