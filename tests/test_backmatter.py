@@ -30,7 +30,7 @@ LEDGER = {  # section -> ids: the ledger's rows, independent of ledger.yml
     "I": "I1 I2 I3",
     "J": "J1 J2 J3",
     "K": "K0 K1 K2 K2b K2c K3 K4 K5 K5b K6 K7 K8 K9 K10 K11",
-    "L": "L1 L1b L1c L1d L2 L2b L2c L2d L3 L3b L3c L4 L6 L8 L8b L9 L10 L11 L12 L13 L14 L15 L17 L18 L19",
+    "L": "L1 L1b L1c L1d L2 L2b L2c L2d L3 L3b L3c L4 L5 L5b L5c L6 L8 L8b L9 L10 L11 L12 L13 L14 L15 L17 L18 L19",
     "R": "R1 R2 R3 R4 R6 R7 R8",
 }
 VERDICTS = {"holds", "condition", "typo", "fails", "claim", "definition", "ours"}
