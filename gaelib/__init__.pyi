@@ -6,6 +6,8 @@ from .joints import flats
 from .models.attention import AttentionAutoencoder
 from .models.autoencoder import VAE, Autoencoder
 from .models.denoising import ContractiveAutoencoder, DenoisingAutoencoder
+from .models.gan import GAN
+from .models.generators import GLO, IMLE, GradientOrigin
 from .models.ggae import GGAE
 from .models.kmeans import KMeans
 from .models.lgae import LGAE
@@ -24,7 +26,10 @@ from .verify import CheckFailed, check, glue
 
 __version__: str
 __all__ = [
+    "GAN",
     "GGAE",
+    "GLO",
+    "IMLE",
     "LGAE",
     "LLGAE",
     "MPPCA",
@@ -38,6 +43,7 @@ __all__ = [
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",
     "GaussianMixture",
+    "GradientOrigin",
     "KMeans",
     "LinearRegression",
     "LogisticRegression",

@@ -31,7 +31,7 @@ class Network(Joint):
         sigma^2 of the Gaussian noise, in the data's units squared.
     learn : bool
         Whether sigma^2 is a parameter.
-    prior : "normal" or "flat"
+    prior : "normal", "ball" (uniform on the unit ball, where codes must stay) or "flat"
     centre : Tensor (*X), optional
     scale : float
 
@@ -64,7 +64,8 @@ class Network(Joint):
         """Code, prior and decoder in words, for `explain`."""
         size = sum(part.numel() for part in self.decoder.parameters())
         around = f"variance {float(self.variance):.4g}" if self.noise == "gaussian" else "no further parameter"
-        prior = "N(z; 0, I)" if self.prior == "normal" else "flat: every code is as likely"
+        words = {"normal": "N(z; 0, I)", "ball": "uniform on the unit ball"}
+        prior = words.get(self.prior, "flat: every code is as likely")
         return "z, a point", prior, f"a network of {size:,} parameters and {self.noise} noise, {around}"
 
     @property
@@ -99,7 +100,19 @@ class Network(Joint):
         """(n,) nats; with ``there`` (n, *X), of the entries where it is true alone."""
         entries = getattr(self, f"_{self.noise}")(x, self.decoder(z))
         value = (entries if there is None else torch.where(there, entries, 0.0)).flatten(1).sum(1)
-        return value + normal(z) if self.prior == "normal" else value
+        return value + PRIORS[self.prior](z) if self.prior in PRIORS else value
+
+    def log_joints(self, x: Tensor, z: Tensor) -> Tensor:
+        """``log_joint`` of every row with every code: (n, *X), (m, E) -> (n, m), by one product of matrices."""
+        out, x = self.decoder(z).flatten(1), x.flatten(1)
+        if self.noise == "gaussian":
+            far = torch.cdist(self.standard(x).to(out), out).square() / (2 * self.log_variance.exp())
+            value = -far - out.shape[1] * (0.5 * (math.log(2 * math.pi) + self.log_variance) + self.scale.log())
+        elif self.noise == "bernoulli":
+            value = x.to(out) @ out.T - nn.functional.softplus(out).sum(1)
+        else:
+            value = x.to(out) @ out.T - out.exp().sum(1) - torch.lgamma(x.to(out) + 1).sum(1, keepdim=True)
+        return value + PRIORS[self.prior](z) if self.prior in PRIORS else value
 
     def _gaussian(self, x, out):
         constant = 0.5 * (math.log(2 * math.pi) + self.log_variance) + self.scale.log()
@@ -120,6 +133,15 @@ def like(module: nn.Module, x: Tensor) -> Tensor:
 def normal(z: Tensor) -> Tensor:
     """log N(z; 0, I): (n, E) -> (n,), nats."""
     return -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+def ball(z: Tensor) -> Tensor:
+    """log of the uniform density on the unit ball: (n, E) -> (n,), nats; that z is in it is the caller's care."""
+    volume = 0.5 * z.shape[1] * math.log(math.pi) - math.lgamma(0.5 * z.shape[1] + 1)
+    return z.new_full((len(z),), -volume)
+
+
+PRIORS = {"normal": normal, "ball": ball}
 
 
 class Standardised(nn.Module):

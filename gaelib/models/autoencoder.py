@@ -77,9 +77,32 @@ class _Pictures:
             self.shape_ = shape[1:] if len(shape) > 2 else None
         return X.reshape(shape[0], math.prod(shape[1:])) if len(shape) > 2 else X
 
-    def _module(self, given, sizes):
-        """A copy of the caller's network, or layers of these sizes."""
-        return layers(*sizes) if given is None else copy.deepcopy(given)
+    def _inward(self, given, *sizes):
+        """A network that sees rows: a copy of the caller's, to which they are pictures again, or layers."""
+        network = layers(*sizes) if given is None else copy.deepcopy(given)
+        return network if given is None or self.shape_ is None else nn.Sequential(nn.Unflatten(1, self.shape_), network)
+
+    def _outward(self, width):
+        """The decoder: a copy of the caller's, its pictures as rows, or layers."""
+        if self.decoder is None:
+            return layers(self._length, *reversed(self.hidden), width)
+        network = copy.deepcopy(self.decoder)
+        return network if self.shape_ is None else nn.Sequential(network, nn.Flatten())
+
+    def _check_decoder(self, decoder, x):
+        """The decoder on two rows, before any step."""
+        with torch.no_grad():
+            out = decoder(like(decoder, x.new_zeros(len(x), self._length)))
+        if tuple(out.shape) != tuple(x.shape):
+            what = f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns"
+            raise ValueError(f"{what}: change its last layer")
+
+    def _taker(self, data):
+        """(numbers of rows) -> rows; from memory, unless the data are read piece by piece."""
+        if data.streamed:
+            return data.take
+        table = torch.cat(list(data))
+        return lambda i: table.index_select(0, i.to(table.device))
 
     def _size(self, n):
         """Rows a step, of n."""
@@ -149,8 +172,6 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             encoder, decoder = self._networks(data.width, scale)
-        if self.shape_ is not None:
-            decoder = decoder if self.decoder is None else nn.Sequential(decoder, nn.Flatten())
         learn = self.variance == "learn"
         variance = FIRST * scale**2 if learn else self.variance
         joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.to("cpu", data.dtype), scale)
@@ -160,7 +181,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def _networks(self, width, scale):
         """Encoder and decoder of rows of this width, before their training; ``scale`` is the data's."""
-        return self._encoder(width), self._module(self.decoder, (self._length, *reversed(self.hidden), width))
+        return self._encoder(width), self._outward(width)
 
     def _encoder(self, width):
         """The encoder, where there is one."""
@@ -176,12 +197,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def _check_networks(self, joint, x):
         """The networks on two rows, before any step."""
-        joint.eval()
-        with torch.no_grad():
-            out = joint.decoder(like(joint.decoder, x.new_zeros(len(x), self._length)))
-        if tuple(out.shape) != tuple(x.shape):
-            what = f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns"
-            raise ValueError(f"{what}: change its last layer")
+        self._check_decoder(joint.eval().decoder, x)
 
     # --- The fit ---
 
@@ -190,8 +206,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         draw = torch.Generator().manual_seed(seed + 2 * rank)
         order = torch.randperm(len(data), generator=draw)[: min(gather(len(data)))]  # as many steps in every process
         held, rows = order.split([m := math.ceil(self.validation * len(order)), len(order) - m])
-        table = None if data.streamed else torch.cat(list(data))
-        take = data.take if table is None else lambda i: table.index_select(0, i.to(table.device))
+        take = self._taker(data)
         noise = torch.Generator(data.device).manual_seed(seed + 2 * rank + 1)
         batches = Shuffled(lambda i: i, rows, self._size(len(rows)), draw)
         steps, end = self.max_epochs * len(batches) * self.anneal, float(joint.log_variance.detach())
@@ -267,9 +282,7 @@ class _Encoded(_Neural):
         return 2 if self.T else 1
 
     def _encoder(self, width):
-        encoder = self._module(self.encoder, (width, *self.hidden, self._length * self._halves))
-        pictures = self.encoder is not None and self.shape_ is not None
-        return nn.Sequential(nn.Unflatten(1, self.shape_), encoder) if pictures else encoder
+        return self._inward(self.encoder, width, *self.hidden, self._length * self._halves)
 
     def _check_networks(self, joint, x):
         joint.eval()

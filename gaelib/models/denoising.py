@@ -190,7 +190,7 @@ class DenoisingAutoencoder(_Encoded):
             return super()._networks(width, scale)
         network = layers(width + 1, *self.hidden, width)
         sigma = self.amount_ / scale if self.corruption == "gaussian" else 1.0
-        return Denoiser(network, sigma), nn.Identity() if self.decoder is None else copy.deepcopy(self.decoder)
+        return Denoiser(network, sigma), nn.Identity() if self.decoder is None else self._outward(width)
 
     def _start(self, data, generator):
         joint = super()._start(data, generator)
