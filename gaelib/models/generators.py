@@ -111,7 +111,7 @@ class GLO(_Cloud, _Neural):
     ((5, 1), (3, 2))
     """
 
-    _chapter = "family/generators"
+    _chapter = "family/neural-autoencoders"
     _answers = "a code kept for every row, which climbs"
 
     _: KW_ONLY
@@ -194,7 +194,7 @@ class GradientOrigin(_Cloud, _Neural):
     Notes
     -----
     The decoder must bend smoothly, for its slope is the encoder.  If it is linear, z = 2 s W'x, and the best W spans
-    the principal subspace with W'W = I / (2s): it learns its step (ledger L7).  `sample` is that of `GLO`, without a ball.
+    the principal subspace with W'W = I / (2s): it learns its step (ledger L7).  `sample` is `GLO`'s, without a ball.
     Bond-Taylor and Willcocks (2021).
 
     Examples
@@ -206,7 +206,7 @@ class GradientOrigin(_Cloud, _Neural):
     True
     """
 
-    _chapter = "family/generators"
+    _chapter = "family/neural-autoencoders"
     _answers = "one gradient step from zero"
 
     _: KW_ONLY
@@ -266,7 +266,7 @@ class IMLE(_Samples, _Neural):
     (3, 2)
     """
 
-    _chapter = "family/generators"
+    _chapter = "family/neural-autoencoders"
     _answers = "the best of many draws"
 
     _: KW_ONLY
