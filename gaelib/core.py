@@ -234,8 +234,8 @@ def ascend(
         x = () if batches is None else (next(rest),)
 
         def loss(x=x):
-            value = f(*x)
-            _finite(value.detach(), len(history))
+            mover.zero_grad()  # the last slopes make room for the next
+            _finite((value := f(*x)).detach(), len(history))
             slopes = torch.autograd.grad(-value, params, allow_unused=True, materialize_grads=True)
             for part, slope in zip(params, average(slopes)):
                 part.grad = slope

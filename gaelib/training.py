@@ -69,6 +69,14 @@ def one_cycle(lr: float, steps: int, rise: float = 0.1) -> Callable[[int], float
     return rate
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether this is a CPU with instructions for products in bfloat16, and torch may use them."""
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
 def adam(params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam in one pass over the parameters, with the shorter memory that one cycle wants."""
     return torch.optim.Adam(params, lr=lr, betas=(0.9, 0.99), fused=True)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -56,6 +55,8 @@ class Network(Joint):
         self.register_buffer("scale", torch.tensor(float(scale), dtype=self.centre.dtype))
         start = torch.tensor((math.log(variance) - 2 * math.log(scale)) / FAST, dtype=self.centre.dtype)
         self.tenth = nn.Parameter(start, requires_grad=learn)  # of log sigma^2, in units of the scale
+        self.log_unit = math.log(2 * math.pi) + 2 * math.log(scale)
+        self.bfloat16 = False  # the layers, while they learn; densities never
 
     def extra_repr(self):
         return f"noise={self.noise}, prior={self.prior}"
@@ -80,7 +81,11 @@ class Network(Joint):
 
     def standard(self, x: Tensor) -> Tensor:
         """Data from the centre, in units of the scale."""
-        return (x - self.centre.to(x)) / self.scale
+        return (x - self.centre.to(x)).div_(self.scale)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """What the encoder says of data from the centre, in units of the scale: (n, *X) -> (n, outputs)."""
+        return run(self.encoder, like(self.encoder, self.standard(x)), self.bfloat16)
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of q_r(x|z): (n, E) -> (n, *X), in the data's units."""
@@ -98,13 +103,12 @@ class Network(Joint):
 
     def log_joint(self, x: Tensor, z: Tensor, there: Tensor | None = None) -> Tensor:
         """(n,) nats; with ``there`` (n, *X), of the entries where it is true alone."""
-        entries = getattr(self, f"_{self.noise}")(x, self.decoder(z))
-        value = (entries if there is None else torch.where(there, entries, 0.0)).flatten(1).sum(1)
+        value = getattr(self, f"_{self.noise}")(x, run(self.decoder, z, self.bfloat16), there)
         return value + PRIORS[self.prior](z) if self.prior in PRIORS else value
 
     def log_joints(self, x: Tensor, z: Tensor) -> Tensor:
         """``log_joint`` of every row with every code: (n, *X), (m, E) -> (n, m), by one product of matrices."""
-        out, x = self.decoder(z).flatten(1), x.flatten(1)
+        out, x = run(self.decoder, z, self.bfloat16).flatten(1), x.flatten(1)
         if self.noise == "gaussian":
             far = torch.cdist(self.standard(x).to(out), out).square() / (2 * self.log_variance.exp())
             value = -far - out.shape[1] * (0.5 * (math.log(2 * math.pi) + self.log_variance) + self.scale.log())
@@ -114,20 +118,34 @@ class Network(Joint):
             value = x.to(out) @ out.T - out.exp().sum(1) - torch.lgamma(x.to(out) + 1).sum(1, keepdim=True)
         return value + PRIORS[self.prior](z) if self.prior in PRIORS else value
 
-    def _gaussian(self, x, out):
-        constant = 0.5 * (math.log(2 * math.pi) + self.log_variance) + self.scale.log()
-        return -0.5 * (self.standard(x).to(out) - out).square() * (-self.log_variance).exp() - constant
+    def _gaussian(self, x, out, there):
+        squares, log_variance = added((out - self.standard(x).to(out)).square(), there), self.log_variance
+        count = out[0].numel() if there is None else there.flatten(1).sum(1)
+        return -0.5 * (squares * (-log_variance).exp() + count * (log_variance + self.log_unit))
 
-    def _bernoulli(self, x, out):
-        return x.to(out) * out - nn.functional.softplus(out)
+    def _bernoulli(self, x, out, there):
+        return added(x.to(out) * out - nn.functional.softplus(out), there)
 
-    def _poisson(self, x, out):
-        return x.to(out) * out - out.exp() - torch.lgamma(x.to(out) + 1)
+    def _poisson(self, x, out, there):
+        return added(x.to(out) * out - out.exp() - torch.lgamma(x.to(out) + 1), there)
 
 
 def like(module: nn.Module, x: Tensor) -> Tensor:
     """x in the dtype of the module's parameters."""
     return x.to(next(module.parameters(), x).dtype)
+
+
+def run(module: nn.Module, x: Tensor, bfloat16: bool = False) -> Tensor:
+    """The module's answer in x's dtype, its layers in bfloat16 if asked."""
+    if not bfloat16:
+        return module(x)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return module(x).to(x.dtype)
+
+
+def added(entries: Tensor, there: Tensor | None) -> Tensor:
+    """The sum of each row's entries, or of those that are there: (n, *X) -> (n,)."""
+    return (entries if there is None else torch.where(there, entries, 0.0)).flatten(1).sum(1)
 
 
 def normal(z: Tensor) -> Tensor:
@@ -142,19 +160,6 @@ def ball(z: Tensor) -> Tensor:
 
 
 PRIORS = {"normal": normal, "ball": ball}
-
-
-class Standardised(nn.Module):
-    """An encoder that sees data from the joint's centre, in units of its scale; at T > 0 mean and log scale."""
-
-    def __init__(self, joint: Network, halves: bool):
-        super().__init__()
-        self.look: Callable[[Tensor], Tensor] = joint.standard  # the joint's own: it stays with the joint
-        self.encoder, self.halves = joint.encoder, halves
-
-    def forward(self, x: Tensor):
-        out = self.encoder(like(self.encoder, self.look(x)))
-        return tuple(out.chunk(2, 1)) if self.halves else out
 
 
 def layers(*sizes: int, activation: type[nn.Module] = nn.SiLU) -> nn.Sequential:

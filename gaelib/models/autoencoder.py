@@ -19,12 +19,13 @@ from torch import nn
 from ..core import Amortise, bound, climb, objective
 from ..estimator import Estimator, Seed, draw_seed
 from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
-from ..joints.network import FAST, NOISES, Network, Standardised, layers, like
+from ..joints.network import FAST, NOISES, Network, layers, like
 from ..parallel import all_sum, gather, rank_and_size
 from ..solvers.sums import total
-from ..training import Epochs, Shuffled, centre_and_scale
+from ..training import Epochs, Shuffled, centre_and_scale, multiplies_bfloat16
 
 ROWS = 4096  # scored at a time
+WIDE = 256  # columns from which layers gain by bfloat16
 STEPS = 64  # an epoch of few rows has about so many
 FIRST = 0.1  # the variance that is learned starts so far below that of the data, and one that is annealed below its end
 
@@ -54,6 +55,12 @@ def need_share(name, value):
     need_number(name, value, 0.0, True, True, f"{name}=0.1")
     if value >= 1:
         raise ValueError(f"{name}={value} is not below 1: pass a share such as {name}=0.1")
+
+
+def need_truth(name, value):
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} is neither True nor False: pass {name}=True")
 
 
 class _Pictures:
@@ -149,10 +156,11 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
     lr: float = number(3e-3, "lr=0.003")
     validation: float = checked(0.1, need_share)
     patience: int = count(10)
+    precision: str = choice("auto", "float32", "bfloat16")
     random_state: Seed = None
     verbose: int = 0
 
-    T, prior, draws, anneal = 0.0, "flat", 1, 0.0
+    T, prior, draws, anneal, binarise = 0.0, "flat", 1, 0.0, False
     _project = None  # takes a code back to where it may be
 
     @property
@@ -177,6 +185,8 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.to("cpu", data.dtype), scale)
         data.memo["seed"] = int(torch.randint(2**31, (), generator=generator))
         self._check_networks(joint, data.take(torch.arange(min(len(data), 2))).cpu())
+        pays = self.precision == "auto" and data.width >= WIDE and multiplies_bfloat16(data.device)
+        joint.bfloat16 = pays or self.precision == "bfloat16"
         return joint.to(data.device)
 
     def _networks(self, width, scale):
@@ -213,6 +223,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
         def score(i, noise=noise):
             x, answer = take(i), self._answer(joint, noise, rows=i)
+            x = torch.bernoulli(x, generator=noise) if self.binarise else x
             return bound(joint, x, answer, self.draws) if self.draws > 1 else objective(joint, x, answer)
 
         def anneal(step):
@@ -232,6 +243,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         return True
 
     def _keep(self, data, joint, history):
+        joint.bfloat16 = False
         super()._keep(data, joint.eval().to(data.dtype), history)  # steps are in float32, answers in the data's dtype
 
     def _finish(self, data):
@@ -287,7 +299,7 @@ class _Encoded(_Neural):
     def _check_networks(self, joint, x):
         joint.eval()
         with torch.no_grad():
-            z, wanted = joint.encoder(like(joint.encoder, joint.standard(x))), self._length * self._halves
+            z, wanted = joint.encode(x), self._length * self._halves
         if z.ndim != 2 or z.shape[1] != wanted:
             halves = ", mean and log scale" * (self._halves - 1)
             needs = f"n_components={self._length} needs (n, {wanted}){halves}"
@@ -295,10 +307,11 @@ class _Encoded(_Neural):
         super()._check_networks(joint, x)
 
     def _answer(self, joint, generator=None, shared=False, rows=None):
-        return Amortise(Standardised(joint, bool(self.T)), self.T, generator, shared)
+        encode = (lambda x: joint.encode(x).chunk(2, 1)) if self.T else joint.encode
+        return Amortise(encode, self.T, generator, shared)
 
     def _code(self, joint, x):
-        return joint.encoder(like(joint.encoder, joint.standard(x)))[:, : self._length]
+        return joint.encode(x)[:, : self._length]
 
 
 @hyper
@@ -326,6 +339,9 @@ class Autoencoder(_Encoded):
         The share of rows held out; the state that is best on them is kept.  With 0 the last one is.
     patience : int
         Epochs without a better state after which the fit ends.
+    precision : "auto", "float32" or "bfloat16"
+        Of the layers while they learn; densities are in float32, and answers in the data's dtype.  "auto" takes
+        bfloat16 where it pays: for rows of at least 256 columns, on a CPU that multiplies bfloat16 itself.
     random_state, device, verbose
         As in `KMeans`; ``verbose=1`` shows the held-out objective and the time left.
 
@@ -363,7 +379,7 @@ class VAE(_Samples, _Encoded):
 
     Parameters
     ----------
-    n_components, hidden, encoder, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience
+    n_components, hidden, encoder, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience, precision
         As in `Autoencoder`.
     draws : int
         Codes drawn for a row at each step; more than one trains the importance-weighted bound.
@@ -372,6 +388,9 @@ class VAE(_Samples, _Encoded):
     anneal : float
         The share of the epochs in which a given ``variance`` rises from a tenth of it: the cure of codes that die
         early (ledger L10).
+    binarise : bool
+        With Bernoulli noise: draw every pixel, black or white, anew at each step, by its grey as the probability.
+        Scores take rows as they are: pass drawn ones.
     random_state, device, verbose
         As in `KMeans`.
 
@@ -399,6 +418,7 @@ class VAE(_Samples, _Encoded):
     draws: int = count(1)
     score_draws: int = count(64)
     anneal: float = checked(0.0, need_share)
+    binarise: bool = checked(False, need_truth)
 
     T, prior = 1.0, "normal"
 
@@ -408,3 +428,5 @@ class VAE(_Samples, _Encoded):
             raise ValueError(
                 f"anneal={self.anneal} moves a variance that is given, got variance={self.variance!r}: pass a number"
             )
+        if self.binarise and self.noise != "bernoulli":
+            raise ValueError(f"binarise=True draws bits, got noise={self.noise!r}: pass noise='bernoulli'")

@@ -133,7 +133,7 @@ class DenoisingAutoencoder(_Encoded):
         "auto" is half a standard deviation, a quarter, and 1.
     walkback : int
         Rounds of corrupting and denoising that a training row may be led away further, each with even odds.
-    hidden, encoder, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience
+    hidden, encoder, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience, precision
         As in `Autoencoder`.
     random_state, device, verbose
         As in `KMeans`.
@@ -291,7 +291,7 @@ class ContractiveAutoencoder(_Encoded):
     tied : bool
         Whether the decoder goes back by the encoder's own weights.  Otherwise the penalty is void: a code a hundred
         times smaller, decoded by weights a hundred times larger, pays next to nothing (ledger K3).
-    hidden, encoder, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience
+    hidden, encoder, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience, precision
         As in `Autoencoder`; own networks need ``tied=False``.
     random_state, device, verbose
         As in `KMeans`.

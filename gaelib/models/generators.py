@@ -81,7 +81,7 @@ class GLO(_Cloud, _Neural):
 
     Parameters
     ----------
-    n_components, hidden, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience
+    n_components, hidden, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience, precision
         As in `Autoencoder`.  Rows held out keep codes too; they do not move the decoder.
     restarts : int
         Climbs for a row that fit did not see, from as many codes; the best is kept.
@@ -177,7 +177,7 @@ class GradientOrigin(_Cloud, _Neural):
 
     Parameters
     ----------
-    n_components, hidden, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience
+    n_components, hidden, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience, precision
         As in `Autoencoder`.
     step : "learn" or float above 0
         s, the size of the step up minus the squared error of data in units of their standard deviation; or, with other
@@ -240,7 +240,7 @@ class IMLE(_Samples, _Neural):
 
     Parameters
     ----------
-    n_components, hidden, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience
+    n_components, hidden, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience, precision
         As in `Autoencoder`.
     candidates : int
         n, codes drawn from the prior at every step, of which each row takes the best.

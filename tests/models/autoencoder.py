@@ -154,7 +154,7 @@ def test_same_seed_same_model_and_nothing_global_moves(model, digits):
 
 OTHERS = {
     "n_components": 3, "hidden": (8, 8), "noise": "poisson", "variance": 5.0, "max_epochs": 5, "batch_size": 100, "lr": 1e-2,
-    "validation": 0.3, "random_state": 1,
+    "validation": 0.3, "precision": "bfloat16", "random_state": 1,
 }  # fmt: skip
 
 
@@ -166,11 +166,69 @@ def test_every_argument_changes_something(model, name, digits):
     assert not np.array_equal(plain.score_samples(digits), changed.score_samples(digits))
 
 
-@pytest.mark.parametrize("change", [{"draws": 5}, {"anneal": 0.5, "variance": 5.0}, {"score_draws": 3}])
-def test_every_argument_of_the_vae_changes_something(change, digits):
-    base = {"variance": 5.0} if "variance" in change else {}
-    plain, changed = (VAE(2, **QUICK | more).fit(digits) for more in (base, base | change))
-    assert not np.array_equal(plain.score_samples(digits), changed.score_samples(digits))
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [({}, {"draws": 5}), ({"variance": 5.0}, {"anneal": 0.5}), ({}, {"score_draws": 3}), ({"noise": "bernoulli"}, {"binarise": True})],
+)  # fmt: skip
+def test_every_argument_of_the_vae_changes_something(base, change, digits):
+    plain, changed = (VAE(2, **QUICK | more).fit(digits / 16) for more in (base, base | change))
+    assert not np.array_equal(plain.score_samples(digits / 16), changed.score_samples(digits / 16))
+
+
+@BOTH
+def test_own_networks_patience_and_progress_change_something(model, digits, capsys):
+    """The arguments that the table above cannot hold; `device` is that of tests/test_devices.py."""
+    told = model(2, verbose=1, **QUICK).fit(digits)
+    assert "epoch" in capsys.readouterr().err and "nats" not in capsys.readouterr().out
+    halves = 2 if model is VAE else 1
+    own = model(2, encoder=layers(64, 2 * halves), decoder=layers(2, 64), **QUICK).fit(digits)
+    assert not np.array_equal(told.score_samples(digits), own.score_samples(digits))
+    short = model(2, patience=1, lr=0.3, **QUICK | {"max_epochs": 30}).fit(digits)
+    assert short.n_iter_ < 30
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "bernoulli"])
+def test_layers_in_bfloat16_learn_as_well_and_densities_stay_in_float32(noise, digits, monkeypatch):
+    seen = []
+    log_joint = Network.log_joint
+
+    def spy(self, x, z, there=None):
+        seen.append((log_joint(self, x, z, there).dtype, z.dtype, self.bfloat16))
+        return log_joint(self, x, z, there)
+
+    monkeypatch.setattr(Network, "log_joint", spy)
+    options = {"noise": noise, "hidden": (64,), "max_epochs": 8, "random_state": 0}
+    full, half = (Autoencoder(4, precision=p, **options).fit(digits / 16) for p in ("float32", "bfloat16"))
+    assert {kinds for kinds in seen if kinds[2]} == {(torch.float32, torch.float32, True)}
+    assert half.joint_.decoder[0].weight.dtype == torch.float64 and not half.joint_.bfloat16
+    gap = half.score(digits / 16) - full.score(digits / 16)
+    assert gap != 0 and abs(gap) < 0.05 * abs(full.score(digits / 16))
+
+
+def test_bfloat16_is_chosen_where_it_pays(digits, monkeypatch):
+    wide = np.tile(digits[:40], 4)  # 256 columns
+    for pays in (True, False):
+        monkeypatch.setattr("gaelib.models.autoencoder.multiplies_bfloat16", lambda device, pays=pays: pays)
+        for X, chosen in ((wide, pays), (digits[:40], False)):
+            auto, said = (
+                Autoencoder(1, precision=p, **QUICK).fit(X) for p in ("auto", ("float32", "bfloat16")[chosen])
+            )
+            assert np.array_equal(auto.transform(X), said.transform(X))
+            other = Autoencoder(1, precision=("bfloat16", "float32")[chosen], **QUICK).fit(X)
+            assert not np.array_equal(auto.transform(X), other.transform(X))
+
+
+def test_bits_are_drawn_anew_by_their_greys(digits, monkeypatch):
+    """What training sees are bits, those of one row differ from epoch to epoch, and their mean is the row."""
+    seen = []
+    log_joint = Network.log_joint
+    monkeypatch.setattr(Network, "log_joint", lambda self, x, *rest: seen.append(x) or log_joint(self, x, *rest))
+    X = np.repeat(digits[:1] / 16, 100, 0)
+    VAE(1, hidden=(), noise="bernoulli", binarise=True, validation=0, max_epochs=9, random_state=0).fit(X)
+    bits = torch.cat(seen).double()
+    assert set(bits.unique().tolist()) == {0.0, 1.0}
+    assert np.abs(bits.mean(0).numpy() - X[0]).max() < 0.1 < bits.std(0).max()
+    assert len(bits.unique(dim=0)) > 100  # more than one drawing of each row
 
 
 def test_a_given_variance_stays_and_an_annealed_one_ends_there(digits):
@@ -294,6 +352,9 @@ BAD = {
     "no draws for a score": (lambda: VAE(score_draws=0).fit(X), ValueError, "score_draws=0", "at least 1", "pass score_draws=1"),
     "annealing what is learned": (lambda: VAE(anneal=0.5).fit(X), ValueError, "anneal=0.5", "variance='learn'", "pass a number"),
     "annealing for ever": (lambda: VAE(anneal=1.0, variance=1.0).fit(X), ValueError, "anneal=1.0", "not below 1", "anneal=0.1"),
+    "an unknown precision": (lambda: VAE(precision="half").fit(X), ValueError, "'half'", "auto, float32, bfloat16", "pass one of these"),
+    "bits of real numbers": (lambda: VAE(binarise=True).fit(X), ValueError, "binarise=True", "noise='gaussian'", "noise='bernoulli'"),
+    "neither yes nor no": (lambda: VAE(binarise=2).fit(X), ValueError, "binarise=2", "neither True nor False", "pass binarise=True"),
     "bits beyond one": (lambda: VAE(noise="bernoulli").fit(X), ValueError, "[0, 1]", "0 to 47", "rescale"),
     "counts below nothing": (lambda: VAE(noise="poisson").fit(-X), ValueError, "at least 0", "-47", "pass counts"),
     "an encoder of the wrong length": (
