@@ -22,6 +22,7 @@ from .models.tsne import TSNE
 from .pictures import targets as terms
 from .pictures.activation import activate
 from .pictures.image_prior import deep_image_prior
+from .saving import checkpoint, resume
 from .verify import CheckFailed, check, glue
 
 __version__: str
@@ -52,6 +53,7 @@ __all__ = [
     "SparseCoding",
     "activate",
     "check",
+    "checkpoint",
     "compare",
     "core",
     "data",
@@ -63,6 +65,7 @@ __all__ = [
     "parallel",
     "pictures",
     "plot",
+    "resume",
     "sense",
     "terms",
 ]

@@ -16,7 +16,7 @@ A code z is a point, one tensor or a tuple of tensors with leading n; or a distr
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -189,19 +189,21 @@ def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> Sums:
 def alternate(
     joint: Joint, batches: Iterable[Tensor], infer: Any, steps: int, tol: float = 0.0,
     all_sum: Callable[[Sums], Sums] = lambda sums: sums, on_step: Callable[[int, float], Any] = lambda *_: None,
+    before: Sequence[float] = (),
 ) -> History:  # fmt: skip
     """Maximise over z, then over m, and again: Lloyd, EM and alternating least squares in one loop.
 
-    ``batches`` is read once per step.  The steps end when one raises the objective by no more than ``tol`` of all that
-    it has risen since the second: a rule without units.  ``all_sum`` adds the sums of all processes; ``on_step(step,
-    value)`` hears of each pass.  A fall beyond rounding, which exact answers exclude (D11), is warned of, no end.
+    ``batches`` is read once per step.  The end is when one raises the objective by no more than ``tol`` of all the rise
+    since the second: no units.  ``all_sum`` adds the sums of all processes, ``on_step(step, value)`` hears of a pass,
+    ``before`` is a history to go on from.  A fall beyond rounding (D11) is only warned of.
     """
-    history, values, fell = History(), [], ""
-    for step in range(steps):
+    history, values, fell = History(before), [], ""
+    for step in range(len(history), steps):
         total = all_sum(sums(joint, batches, infer))
         if not total:
             raise ValueError(f"no batch at step {step}: pass what can be read again, such as a list")
         n, constant = total.pop("samples"), total.pop("constant", torch.zeros(()))
+        values = values or [value - float(constant / n) for value in before]
         values.append(_finite((total.pop("objective") + total.pop("bonus")) / n, step))
         history.append(values[-1] + float(constant / n))
         joint.update(total)
@@ -224,14 +226,12 @@ def ascend(
 ) -> History:  # fmt: skip
     """Move parameters, and nothing else, up the slope of f, ``lambda: objective(joint, x, infer).mean()`` for example.
 
-    ``optimiser`` is any of torch's; ``lr`` a number or a function of the step.  With ``batches``, read again and again,
-    each step is f of the next.  ``average`` takes the slopes to those of all processes.  A true answer of
-    ``on_step(step, value)`` ends the climb.  Returns f before each step.
+    ``optimiser`` is torch's, ``lr`` a number or a function of the step.  With ``batches``, read again and again, a step
+    is f of the next; ``average`` is over processes.  A true ``on_step(step, value)`` ends it.  Returns f before steps.
     """
-    params, history = list(params), History()
-    mover, rest = optimiser(params, lr=lr(0) if callable(lr) else lr), chain.from_iterable(repeat(batches))
-    for step in range(steps):
-        x = () if batches is None else (next(rest),)
+    rest = repeat(()) if batches is None else zip(chain.from_iterable(repeat(batches)))
+    mover, history = optimiser(params := list(params), lr=lr(0) if callable(lr) else lr), History()
+    for step, x in zip(range(steps), rest):
 
         def loss(x=x):
             mover.zero_grad()  # the last slopes make room for the next

@@ -1,8 +1,10 @@
 """The scikit-learn face of a joint: validation, batches, seeds, devices and interruptions, in one place."""
 
+import copy
 import math
 import numbers
 import warnings
+from collections.abc import Callable
 from dataclasses import KW_ONLY
 from functools import cache, partial
 from importlib.metadata import metadata
@@ -16,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from .core import Exact, Joint, alternate, ascend, objective
-from .hyper import count, fitted, hyper, number, validate
+from .hyper import count, fitted, hyper, number, switch, validate
 from .parallel import all_sum, from_first
 from .rows import Array, Rows, Table, real, view
 from .solvers.sums import total
@@ -78,12 +80,14 @@ class Fitting(BaseEstimator):
     _moves = "closed forms, a pass over the data at a time"  # who moves the parameters, for `explain`
     _answers = ""  # who answers the max, where `infer` does not say it
     _chapter = "index"  # of the book, which derives the model
+    _on_step = None  # who hears of each step, during a fit
+    _goes_on = False  # whether a fit is made of passes, of which it tells and after which it can go on
 
     @property
     def _doc_link_template(self):  # where scikit-learn's picture of an estimator sends who wants to read on
         return documentation() and f"{documentation()}api.html#api-{type(self).__name__.lower()}"
 
-    def fit(self, X: Table, y: Any = None) -> Self:
+    def fit(self, X: Table, y: Any = None, on_step: Callable[[Self], Any] | None = None) -> Self:
         """Learn from X.
 
         Parameters
@@ -91,6 +95,9 @@ class Fitting(BaseEstimator):
         X : array, memmap, DataFrame or tensor (n, D), or a re-iterable of such batches
             Under ``torchrun``, this process's shard.  Sparse input is refused.
         y : ignored
+        on_step : callable, optional
+            Hears of each pass of a fit by passes: it gets a model with ``joint_``, ``history_`` and ``n_iter_`` as they
+            stand, which the next pass moves on, so look at once or keep a copy, as `checkpoint` does.
 
         Returns
         -------
@@ -107,11 +114,16 @@ class Fitting(BaseEstimator):
         """
         before = dict(vars(self))
         try:
+            if on_step is not None and not self._goes_on:
+                raise TypeError(f"{type(self).__name__} makes no passes that on_step could hear of: leave it out")
+            self._on_step = on_step
             settled, interrupt = self._fit(X, y)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
             raise
+        finally:
+            vars(self).pop("_on_step", None)
         if interrupt is not None:
             raise interrupt
         if not settled:
@@ -125,14 +137,19 @@ class Fitting(BaseEstimator):
 
     def _fit(self, X: Table, y: Any) -> tuple[bool, KeyboardInterrupt | None]:
         """Check, learn and keep the best start: whether it settled, and what interrupted it then."""
+        was = getattr(self, "n_features_in_", None)
         data = self._rows(X, y)
         validate(self)
         self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
         generator = torch.Generator().manual_seed(from_first(draw_seed(self.random_state)))
-        found, history = [], []
+        found, before = [], []
+        starts = self._starts(data, generator)
+        if self._goes_on and self.warm_start and hasattr(self, "joint_"):
+            starts, before = self._gone_on(data, was)
+        history = []
         try:
-            for joint in self._starts(data, generator):
-                history = []
+            for joint in starts:
+                history = list(before)
                 settled = self._learn(joint, data, history)
                 if not math.isfinite(history[-1]):
                     raise FloatingPointError(f"the objective is {history[-1]}: bring the data to moderate units")
@@ -160,9 +177,29 @@ class Fitting(BaseEstimator):
             def on_step(step, value):
                 history.append(value)
                 bar.update()
+                self._tell(joint, history)
 
-            infer, batches = self._reading(joint, data)
-            return alternate(joint, batches, infer, self.max_iter, self.tol, all_sum, on_step).settled
+            (infer, batches), before = self._reading(joint, data), tuple(history)
+            return alternate(joint, batches, infer, self.max_iter, self.tol, all_sum, on_step, before).settled
+
+    def _tell(self, joint, history):
+        """Whoever listens hears of this step: a model as `fit` would leave it, without what `fit` adds at its end."""
+        if self._on_step is not None:
+            now = copy.copy(self)
+            for name in vars(self):
+                if name == "_on_step" or (name.endswith("_") and "feature" not in name):
+                    delattr(now, name)
+            now.joint_, now.history_, now.n_iter_ = joint, list(history), len(history)
+            self._on_step(now)
+
+    def _gone_on(self, data, was):
+        """Copies of the joint and history of a fit to ``was`` columns, to go on from."""
+        if was != data.width:
+            raise ValueError(
+                f"warm_start goes on with a fit to {was} features, got {data.width}: pass the same columns, "
+                "or warm_start=False"
+            )
+        return [copy.deepcopy(self.joint_).to(data.device)], list(self.history_)
 
     def _reading(self, joint, data):
         """Who answers the max during a fit, and the batches."""
@@ -263,8 +300,11 @@ class Estimator(TransformerMixin, Model):
 class Iterative(Model):
     """The hyperparameters of a fit by steps from a drawn start."""
 
+    _goes_on = True
+
     _: KW_ONLY
     max_iter: int = count(300)
     tol: float = number(1e-4, "tol=0 to run to the end", closed=True)
+    warm_start: bool = switch(False)
     random_state: Seed = None
     verbose: int = 0

@@ -40,6 +40,12 @@ def need_number(name: str, value: object, above: float, closed: bool, finite: bo
         raise ValueError(f"{name}={value!r} must be {what}: pass {remedy}")
 
 
+def need_switch(name: str, value: object) -> None:
+    """Refuse a hyperparameter that is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} is neither True nor False: pass one of the two")
+
+
 def need_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Refuse a hyperparameter that is none of the words allowed."""
     if not (isinstance(value, str) and value in allowed):
@@ -70,6 +76,11 @@ def flag(default: bool) -> Any:
 def number(default: float, remedy: str, above: float = 0.0, closed: bool = False, finite: bool = True) -> Any:
     """A number above a bound, or, if ``closed``, the bound too."""
     return checked(default, partial(need_number, above=above, closed=closed, finite=finite, remedy=remedy))
+
+
+def switch(default: bool) -> Any:
+    """True or False."""
+    return checked(default, need_switch)
 
 
 def choice(default: str, *others: str) -> Any:

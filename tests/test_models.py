@@ -14,7 +14,7 @@ from gaelib.core import Joint
 from sklearn.base import BaseEstimator
 
 ROOT = Path(__file__).parents[1]
-HELPERS = {"check", "glue", "CheckFailed", "compare", "explain"}  # public, and no model
+HELPERS = {"CheckFailed", "check", "checkpoint", "compare", "explain", "glue", "resume"}  # public, and no model
 PUBLIC = [name for name in gaelib.__all__ if not inspect.ismodule(getattr(gaelib, name)) and name not in HELPERS]
 CALL = re.compile(r"\bparity\(\s*(\w+)\s*,")
 LEDGER = re.compile(r"\(ledger ([^)]+)\)")

@@ -23,6 +23,7 @@ PAGE, STUB = book.BOOK / "api.md", book.ROOT / "gaelib" / "__init__.pyi"
 OWN = """from . import core, data, noise, parallel, pictures, plot
 from .bars import explain
 from .comparison import compare
+from .saving import checkpoint, resume
 from .joints import flats
 from .pictures import targets as terms
 from .pictures.activation import activate

@@ -229,7 +229,7 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     variance : float above 0
         sigma^2 of the noise, in the data's units squared.  Small values make every code a corner: the gates then
         choose, as in k-means; larger ones blend.
-    n_init, max_iter, tol, random_state, device, verbose
+    n_init, max_iter, tol, random_state, warm_start, device, verbose
         As in `KMeans`.
 
     Attributes

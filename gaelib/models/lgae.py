@@ -47,6 +47,10 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
     explained_variance_: Array
 
     @property
+    def _goes_on(self):
+        return self.solver in ("alternate", "em")
+
+    @property
     def _moves(self):
         return "the covariance's eigenvectors, at once" if self.solver == "eigh" else f"the solver {self.solver!r}"
 
@@ -72,7 +76,7 @@ class LGAE(LinearCode, Iterative):
     max_iter, tol
         Of "alternate" and "gradient": steps at most, and the relative rise of the objective at which to stop; 0
         runs until rounding ends the climb.
-    random_state, device, verbose
+    random_state, warm_start, device, verbose
         As in `KMeans`; the seed starts "alternate" and "gradient".
 
     Attributes

@@ -52,7 +52,7 @@ class LLGAE(KMeans):
         Where the means start; the directions start from the rows nearest to them.
     n_init : int
         Starts; after three passes each, the best goes on alone.  One when ``init`` is an array.
-    max_iter, tol, random_state, device, verbose
+    max_iter, tol, random_state, warm_start, device, verbose
         As in `KMeans`.
 
     Attributes

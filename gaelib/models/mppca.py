@@ -166,7 +166,7 @@ class MPPCA(_Mixtures):
     floor : float
         The least sigma^2, as a part of the mean variance of a column.  It bounds the evidence where a component
         has no more than p + 1 distinct rows; lower it for data with a huge outlier.
-    n_init, max_iter, tol, random_state, device, verbose
+    n_init, max_iter, tol, random_state, warm_start, device, verbose
         As in `KMeans`; a start is a few passes of k-means, and random directions.
 
     Attributes
@@ -210,7 +210,7 @@ class GaussianMixture(_Mixtures):
     ----------
     n_clusters : int
         K.
-    noise, floor, n_init, max_iter, tol, random_state, device, verbose
+    noise, floor, n_init, max_iter, tol, random_state, warm_start, device, verbose
         As in `MPPCA`, whose attributes and methods it has.  ``transform`` gives the posterior weights.
 
     Notes

@@ -33,7 +33,7 @@ class PPCA(LinearCode, Iterative):
         The closed form from the covariance's eigenvectors, or EM.
     max_iter, tol
         Of "em": steps at most, and the relative rise of the evidence at which to stop.
-    random_state, device, verbose
+    random_state, warm_start, device, verbose
         As in `KMeans`.
 
     Attributes
