@@ -22,6 +22,8 @@ import account
 
 # --doctest-modules would import the first beside book/conftest.py; the second is for mypy alone.
 collect_ignore = ["conftest.py", "typed.py"]
+# The longest files first, so that at the end no core waits for one: `--no-loadscope-reorder` in the Makefile keeps it.
+LONGEST = ("tests/test_pages.py", "tests/test_builds.py", "book/", "tests/test_browser.py", "tests/test_explore.py")
 NOTEBOOK_SECONDS = 60  # the pages promise it
 seconds = Counter()
 HTML = Path(__file__).parents[1] / "_build" / "html"
@@ -144,6 +146,7 @@ def device():
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: [*(item.nodeid.startswith(part) for part in LONGEST), True].index(True))
     # Properties of tests travel from xdist's workers to the report; properties of the whole suite do not.
     if items:
         digests = account.digests(config.rootpath).items()
