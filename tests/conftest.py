@@ -114,18 +114,15 @@ def open_page(browser, site):
 
 
 @pytest.fixture(scope="module")
-def desk(browser, site, request):
-    """A page at 1280 px in the dark, loaded once for all that a file asks of it: pytest puts these tests together."""
-    with pages(browser, site) as open_page:
-        yield request.param, open_page(request.param, scheme="dark")
+def screen(browser, site, request):
+    """(path, page): loaded once, in the dark, for all that a file asks of it by mouse, keys and finger.
 
-
-@pytest.fixture(scope="module")
-def phone(browser, site, request):
-    """The same on a phone."""
-    size = {"width": 390, "height": 844}
+    pytest puts these tests together. With "phone, " before its path the page is on one from the start.
+    """
+    mobile, path = request.param.startswith("phone, "), request.param.removeprefix("phone, ")
+    size = {"size": {"width": 390, "height": 844}, "is_mobile": True} if mobile else {}
     with pages(browser, site) as open_page:
-        yield request.param, open_page(request.param, size, "dark", is_mobile=True, has_touch=True)
+        yield path, open_page(path, scheme="dark", has_touch=True, **size)
 
 
 def commit(root):

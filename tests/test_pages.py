@@ -1,6 +1,6 @@
 """Every page as a reader sees it: Chromium, a fresh profile, and no way out but the local server.
 
-A page is loaded once on a desk and, where something on it moves, once on a phone (`desk` and `phone` in conftest.py).
+Each page is loaded once, for all its tests: `screen` in conftest.py.
 """
 
 import base64
@@ -36,14 +36,14 @@ SLIDERS = [path for path in PAGES if sliders(path)]
 FIGURES = [path for path in PAGES if explorable(path)]
 
 
-def on(device, paths):
-    return pytest.mark.parametrize(device, paths, indirect=True)
+def on(paths):
+    return pytest.mark.parametrize("screen", paths, indirect=True)
 
 
-@on("desk", PAGES)
-def test_formulas_are_set(desk):
+@on(PAGES)
+def test_formulas_are_set(screen):
     """And the console is silent, and nothing is asked for from elsewhere: `pages` in conftest.py."""
-    _, page = desk
+    _, page = screen
     assert page.locator("mjx-container").count() >= page.locator("span.math, div.math").count()
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
 
@@ -57,9 +57,9 @@ def shown(figure):
         .flatMap((g, n) => getComputedStyle(g).display != "none" ? [n] : [])]""")
 
 
-@on("desk", SLIDERS)
-def test_sliders_by_keyboard_and_mouse(desk):
-    path, page = desk
+@on(SLIDERS)
+def test_sliders_by_keyboard_and_mouse(screen):
+    path, page = screen
     for number, texts in enumerate(sliders(path)):
         last, figure = len(texts) - 1, page.locator("figure.gae-slider").nth(number)
         handle = figure.locator("input[type=range]")
@@ -99,9 +99,27 @@ def swipe(page, x0, y0, x1, y1, steps=8):
     page.wait_for_timeout(200)
 
 
-@on("phone", SLIDERS)
-def test_sliders_by_touch(phone):
-    path, page = phone
+def explored(page, number, move):
+    """A figure's numbers are Python's: as it stands, after a handle was moved, and after keys."""
+    figure = middle(page.locator("figure.gae-explore").nth(number))
+    before = compare(figure)["at"]
+    move(page, figure.locator(".gae-handle").nth(1), 25, 30)
+    moved = compare(figure)["at"]
+    press(figure, 2, "ArrowUp", "ArrowUp")
+    assert before[1] != moved[1] and moved[2] != compare(figure)["at"][2]
+
+
+@on(FIGURES)
+def test_figures_that_compute_by_mouse_and_keyboard(screen):
+    path, page = screen
+    for number in range(explorable(path)):
+        explored(page, number, drag)
+
+
+@on([*SLIDERS, f"phone, {SLIDERS[0]}"])
+def test_sliders_by_touch(screen):
+    path, page = screen
+    page.set_viewport_size(PHONE)
     for number, texts in enumerate(sliders(path)):
         last, figure = len(texts) - 1, page.locator("figure.gae-slider").nth(number)
         handle = figure.locator("input[type=range]")
@@ -125,26 +143,10 @@ def test_sliders_by_touch(phone):
             handle.evaluate(centre)
 
 
-def explored(page, number, move):
-    """A figure's numbers are Python's: as it stands, after a handle was moved, and after keys."""
-    figure = middle(page.locator("figure.gae-explore").nth(number))
-    before = compare(figure)["at"]
-    move(page, figure.locator(".gae-handle").nth(1), 25, 30)
-    moved = compare(figure)["at"]
-    press(figure, 2, "ArrowUp", "ArrowUp")
-    assert before[1] != moved[1] and moved[2] != compare(figure)["at"][2]
-
-
-@on("desk", FIGURES)
-def test_figures_that_compute_by_mouse_and_keyboard(desk):
-    path, page = desk
-    for number in range(explorable(path)):
-        explored(page, number, drag)
-
-
-@on("phone", FIGURES)
-def test_figures_that_compute_by_touch(phone):
-    path, page = phone
+@on([*FIGURES, f"phone, {FIGURES[0]}"])
+def test_figures_that_compute_by_touch(screen):
+    path, page = screen
+    page.set_viewport_size(PHONE)
     for number in range(explorable(path)):
         explored(page, number, touch)
 
@@ -172,10 +174,10 @@ ON_PAPER = """() => {
   }; }"""
 
 
-@on("desk", CHAPTERS)
-def test_a_chapter_on_paper(desk):
+@on(CHAPTERS)
+def test_a_chapter_on_paper(screen):
     """Every figure, a still of each slider, nothing cut, no empty box, no solution; white, whatever the screen was."""
-    _, page = desk
+    _, page = screen
     page.set_viewport_size(PAPER)
     page.emulate_media(media="print")
     page.wait_for_function("[...document.querySelectorAll('article img')].every(e => e.complete)", timeout=5000)
@@ -231,9 +233,9 @@ def wide(page):
         e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120)).slice(0, 8)""")
 
 
-@on("desk", PAGES)
-def test_nothing_is_wider_than_a_phone(desk):
-    path, page = desk
+@on(PAGES)
+def test_nothing_is_wider_than_a_phone(screen):
+    path, page = screen
     page.set_viewport_size(PHONE)
     page.wait_for_timeout(100)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"], wide(page)
@@ -279,10 +281,10 @@ def found(report):
     return [(v["id"], n["target"], n["failureSummary"]) for v in report["violations"] for n in v["nodes"]]
 
 
-@on("desk", PAGES)
-def test_accessibility(desk):
+@on(PAGES)
+def test_accessibility(screen):
     """The last test of a page: it takes formulas apart."""
-    _, page = desk
+    _, page = screen
     page.set_viewport_size(DESKTOP)
     page.evaluate((ROOT / "tests/vendor/axe.min.js").read_text(encoding="utf-8"))
     page.evaluate(LEAN)
