@@ -162,6 +162,14 @@ def ball(z: Tensor) -> Tensor:
 PRIORS = {"normal": normal, "ball": ball}
 
 
+def decode_mean(decoder: nn.Module, noise: str, mean: Tensor) -> None:
+    """Set the bias of a last linear layer so that a code of no effect decodes to the data's mean (*X)."""
+    last = list(decoder.modules())[-1]
+    if isinstance(last, nn.Linear) and noise != "gaussian":  # whose outputs start at the mean
+        mean = mean.clamp(1e-3, 1 - 1e-3).logit() if noise == "bernoulli" else mean.clamp(min=1e-3).log()
+        last.bias.data.copy_(mean)
+
+
 def layers(*sizes: int, activation: type[nn.Module] = nn.SiLU) -> nn.Sequential:
     """Linear layers of these sizes with an activation between two.
 

@@ -19,7 +19,7 @@ from torch import nn
 from ..core import Amortise, bound, climb, objective
 from ..estimator import Estimator, Seed, draw_seed
 from ..hyper import checked, choice, count, hyper, need_integer, need_number, number
-from ..joints.network import FAST, NOISES, Network, layers, like
+from ..joints.network import FAST, NOISES, Network, decode_mean, layers, like
 from ..parallel import all_sum, gather, rank_and_size
 from ..solvers.sums import total
 from ..training import Epochs, Shuffled, centre_and_scale, multiplies_bfloat16
@@ -180,6 +180,8 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             encoder, decoder = self._networks(data.width, scale)
+        if self.decoder is None:
+            decode_mean(decoder, self.noise, centre)
         learn = self.variance == "learn"
         variance = FIRST * scale**2 if learn else self.variance
         joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.to("cpu", data.dtype), scale)
