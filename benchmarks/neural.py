@@ -286,9 +286,9 @@ def neighbours(name, kind, d, seed, seconds, n=60000):
         return Autoencoder(d, **nets, **options)
 
     with limited(1):
-        count = epochs_within(0.97 * seconds, make, X)
+        count = 1 if kind == "PCA" else epochs_within(0.97 * seconds, make, X)
         start = time.process_time()
-        model = make(count).fit(X)
+        model = (LGAE(d) if kind == "PCA" else make(count)).fit(X)
         spent = time.process_time() - start
         Z, new = (np.asarray(model.transform(x)) for x in (X, T))
         left = T - np.asarray(model.inverse_transform(new))
@@ -330,6 +330,8 @@ def jobs(small):
             for name in SETS:
                 for kind in ("autoencoder", "VAE"):
                     yield 1, seconds + 30, "neighbours", neighbours, (name, kind, d, seed, seconds)
+        for d, name in itertools.product((3, 9, 19) if seed == 0 else (), SETS):
+            yield 1, 30, "neighbours", neighbours, (name, "PCA", d, 0, 0)
 
 
 def labelled(function, arguments):
