@@ -11,6 +11,7 @@ from .models.generators import GLO, IMLE, GradientOrigin
 from .models.ggae import GGAE
 from .models.kmeans import KMeans
 from .models.lgae import LGAE
+from .models.lle import LocallyLinearEmbedding
 from .models.llgae import LLGAE
 from .models.memory import Memory
 from .models.mppca import MPPCA, GaussianMixture
@@ -47,6 +48,7 @@ __all__ = [
     "GradientOrigin",
     "KMeans",
     "LinearRegression",
+    "LocallyLinearEmbedding",
     "LogisticRegression",
     "Memory",
     "SemiNMF",
