@@ -175,14 +175,12 @@ class Flats(Joint):
         A component without samples restarts beside the one with the largest error: a copy plus a small step.
         Only the empty one moves there, so the objective cannot fall.
         """
-        n, error = sums["n"], sums["error"].clone()
-        means, bases = self.means.to("cpu", torch.float64), self.bases.to("cpu", torch.float64)
-        full = n > 0
-        moved = sums["x"][full] / n[full, None]
-        means[full] += moved
+        n, error, full = sums["n"], sums["error"].clone(), sums["n"] > 0
+        moved = sums["x"] / torch.where(full, n, 1.0)[:, None]
+        means, bases = self.means.to("cpu", torch.float64) + moved, self.bases.to("cpu", torch.float64)
         if self._bases is not None:
-            spread = sums["xu"][full] - moved[:, :, None] * sums["u"][full][:, None]
-            bases[full] = torch.linalg.qr(spread).Q
+            spread = sums["xu"] - moved[:, :, None] * sums["u"][:, None]
+            bases = torch.where(full[:, None, None], torch.linalg.qr(spread).Q, bases)
         generator = torch.Generator().manual_seed(self.seed)
         for empty in (~full).nonzero()[:, 0]:
             worst = error.argmax()

@@ -128,7 +128,8 @@ class Mixture(Joint):
         variance, along = self.variance.double(), self._along
         weights = self.weights.double().clamp(min=torch.finfo(torch.float64).tiny).log()
         volume = (D - p) * variance.log() + along.log().sum(1) + D * math.log(2 * math.pi)
-        return weights - 0.5 * (squares / variance + (inside.square() / along).sum(2) + volume)
+        nats = torch.addcdiv(weights - 0.5 * volume, squares, variance, value=-0.5)
+        return nats - 0.5 * (inside.square() / along).sum(2) if p else nats
 
     def log_joint(self, x: Tensor, z: Any) -> Tensor:
         """(n,) float64 nats at z = k, or expected under the weights z = (r,) with r (n, K)."""
@@ -166,14 +167,14 @@ class Mixture(Joint):
 
     def _found(self, part, squares, inside, nats, r):
         """The sums of one chunk."""
-        weighted = inside * r[:, :, None]
-        return {
-            "n": total(r),
-            "x": products(r, part),
+        sums = {"n": total(r), "x": products(r, part), "objective": (r * nats).sum()}
+        weighted, square = inside * r[:, :, None], squares
+        if inside.shape[2]:
+            square = squares + inside.square().sum(2)
+        return sums | {
             "u": total(weighted),
             "xu": products(part, weighted.flatten(1)).unflatten(1, inside.shape[1:]).transpose(0, 1),
-            "square": total(r * (squares + inside.square().sum(2))),
-            "objective": total(r * nats).sum(),
+            "square": total(r * square),
         }
 
     @torch.no_grad()

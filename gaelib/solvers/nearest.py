@@ -4,7 +4,7 @@ import torch
 
 ROWS = 1024  # compared with points at a time on a CPU: what is computed for them stays in its cache
 ENTRIES = 2**22  # of one table of rows x flats: bounds the memory whatever the number of rows
-FEW = 32  # columns of a float64 product, up to which W x^T is twice as fast, and so is what follows it
+FEW = {torch.float64: 32, torch.float32: 24}  # flats, up to which W x^T is faster, and so is what follows it
 PAIRS = 4096  # of a row and a flat, compared by residuals at a time
 
 
@@ -53,15 +53,20 @@ def projector(means, bases=None):
 def affine(weights, bias):
     """The function x -> x W^T + b.  On a CPU by what is faster than the default.
 
-    That is oneDNN for large float32 products, and for few columns in float64 the transposed product.
+    That is the transposed product for few columns, and oneDNN for large float32 products.
     """
-    if weights.dtype == torch.float64 and len(weights) <= FEW and not weights.is_cuda:
-        return lambda x: torch.addmm(bias[:, None], weights, x.T).T
     small = weights.is_cuda or weights.dtype != torch.float32 or weights.numel() < 2**14
+    if small and few(weights):
+        return lambda x: torch.addmm(bias[:, None], weights, x.T).T
     if small or not torch.backends.mkldnn.is_available() or torch.is_grad_enabled():
         return lambda x: torch.nn.functional.linear(x, weights, bias)
     packed = weights.to_mkldnn(), bias.to_mkldnn()
     return lambda x: torch.nn.functional.linear(x.to_mkldnn(), *packed).to_dense()
+
+
+def few(weights):
+    """Whether the transposed product is faster."""
+    return len(weights) <= FEW.get(weights.dtype, 0) and not weights.is_cuda
 
 
 def side_by_side(bases):

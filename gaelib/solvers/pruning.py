@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 import torch
 
-from .nearest import project, rounding, settle
+from .nearest import affine, few, project, rounding, settle
 from .sums import by_code, total
 
 AXES = 48  # columns of G, at most
@@ -122,7 +122,8 @@ class Known:
     def _slacken(self, batch):
         """Take from each row's slack what its point has moved, and the farthest of the others."""
         moved = torch.linalg.vector_norm(self.joint.means - batch.seen, dim=1)
-        most, second = moved.topk(min(2, len(moved))).values[[0, -1]]
+        largest = moved.topk(min(2, len(moved))).values
+        most, second = largest[0], largest[-1]
         moved += torch.where(moved == most, second, most)
         eps = torch.finfo(moved.dtype).eps
         batch.slack.sub_(moved.mul_(1 + self.rounding).index_select(0, batch.k)).mul_(1 - 2 * eps)
@@ -133,10 +134,11 @@ class Known:
             return
         self.seen, points = joint.means.clone(), joint.means - self.middle if self.far else joint.means
         self.sizes, codes = self._shorten(joint.means)
-        self.largest, self.points = self.sizes.max(), points.T
-        more = -len(points) % 16  # products of a multiple of 16 columns are faster
-        self.weights = torch.cat([-2 * points, points.new_zeros(more, points.shape[1])])
-        self.bias = torch.cat([self.sizes, self.sizes.new_full((more,), torch.inf)])
+        self.largest, self.points, weights, bias = self.sizes.max(), points.T, -2 * points, self.sizes
+        if not few(weights) and (more := -len(points) % 16):  # products of a multiple of 16 columns are faster
+            weights = torch.cat([weights, weights.new_zeros(more, weights.shape[1])])
+            bias = torch.cat([bias, bias.new_full((more,), torch.inf)])
+        self.product = affine(weights, bias)
         self.codes = None if codes is None else codes.T * -2
 
     def _ask(self, batch, i, first):
@@ -154,7 +156,7 @@ class Known:
             if squares is None:  # too little is ruled out here
                 batch.codes = None
         if squares is None:
-            squares = torch.nn.functional.linear(away, self.weights, self.bias)
+            squares = self.product(away)
         k, least, gap = settle(x, squares, blur, self.joint.means)
         least += size
         lower = (gap + least).add_(blur).clamp_(min=0).sqrt_()
@@ -197,9 +199,9 @@ class Known:
         if batch is None or z is not batch.k or not torch.equal(batch.seen, joint.means):
             return joint.stats(x, z)
         n, points = torch.bincount(z, minlength=K).double(), (joint.means - self.middle).double()
-        sizes = by_code(z, K, batch.sizes)
-        error = sizes + n * points.square().sum(1) - 2 * (points * batch.sums).sum(1)
-        blurred = TIGHT * error < sizes + n * points.square().sum(1)
+        sizes = by_code(z, K, batch.sizes) + n * points.square().sum(1)
+        error = sizes - 2 * (points * batch.sums).sum(1)
+        blurred = TIGHT * error < sizes
         if blurred.any():
             error[blurred] = 0
             for i in blurred[z].nonzero()[:, 0].split(self.rows):

@@ -72,8 +72,8 @@ def by_code(k: Tensor, count: int, x: Tensor) -> Tensor:
     if x.ndim == 1:
         return torch.bincount(k, x.double(), count).double()  # of no rows it would be int64
     sums = torch.zeros(count, *x.shape[1:], dtype=torch.float64, device=x.device)
-    for codes, rows in zip(k.split(ROWS), x.split(ROWS)):
-        sums.index_add_(0, codes, rows.double())
+    for i in range(0, len(x), ROWS):
+        sums.index_add_(0, k[i : i + ROWS], x[i : i + ROWS].double())
     return sums
 
 

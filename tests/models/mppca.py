@@ -294,6 +294,14 @@ def test_the_usual_tolerance_ends_near_the_end(make):
         assert 0 <= left < 3e-3 and short.n_iter_ < end.n_iter_
 
 
+def test_a_fixed_flat_turns_to_where_its_rows_vary():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 3, generator=generator, dtype=torch.float64) * torch.tensor([0.1, 3.0, 0.1])
+    joint = Mixture(x[:1], torch.ones(1, 3, 1).double() / 3**0.5, 3.0, 0.01, fixed=True)
+    alternate(joint, [x], Soft(1.0), 50)
+    assert (joint.scales == 3).all() and joint.bases[0, 1, 0].abs() > 0.999
+
+
 def test_samples_have_the_model_s_moments():
     _, x = some(n=300)
     model = quiet(MPPCA(3, 2, noise="own", max_iter=50, random_state=0), x.numpy())
