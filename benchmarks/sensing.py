@@ -8,6 +8,7 @@ setting of every prior is chosen, for each M and matrix, on 100 training picture
 of its own, stores what is done at once, and goes on where a run was stopped.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -39,6 +40,7 @@ DREAMT = {"test": 20, "tuned": 5, "steps": (50, 100, 200, 400)}  # the image pri
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
 EPOCHS = 100
+OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:6]
 KEPT = Path(tempfile.gettempdir()) / "gaelib-sensing"
 
 
@@ -168,7 +170,7 @@ def plane(X):
 
 
 def gaussian(X):
-    models = {f"{p} directions": PPCA(p).fit(X) for p in (100, 200, 300, 500)}
+    models = {f"{p} directions": PPCA(p).fit(X) for p in (100, 200, 300, 500, 700)}
     return list(models), lambda y, A, noise, setting: answer(models[setting], T=1)(y, A, noise)
 
 
@@ -185,8 +187,11 @@ def flats(X):
     return list(joints), lambda y, A, noise, setting: answer(joints[setting])(y, A, noise)
 
 
-def mixture(X):
-    return [None], answer(MPPCA(20, 60, random_state=0, max_iter=6).fit(X), T=1)
+def mixture(K, p, steps):
+    def fit(X):
+        return [None], answer(MPPCA(K, p, random_state=0, max_iter=steps).fit(X), T=1)
+
+    return fit
 
 
 def kernels(X):
@@ -195,8 +200,11 @@ def kernels(X):
 
 
 def parts(X):
-    W = NMF(100, init="nndsvda", max_iter=100, random_state=0).fit(X[:10000]).components_.astype(np.float64)
-    return list(PRICES), lambda y, A, noise, price: (shrink(A @ W.T, y, price, True) @ W, None)
+    """Non-negative parts, each in the units of its own mean amount, so that one price for all is an exponential prior."""
+    model = NMF(100, init="nndsvda", max_iter=100, random_state=0)
+    amounts = model.fit_transform(X[:10000])
+    W = (model.components_ * amounts.mean(0)[:, None]).astype(np.float64)
+    return [*PRICES, 3.0], lambda y, A, noise, price: (shrink(A @ W.T, y, price, True, 500) @ W, None)
 
 
 def nearest(X):
@@ -295,7 +303,8 @@ PRIORS = {  # name -> rows -> (settings, prior)
     "PCA": plane,
     "Gaussian": gaussian,
     "LLGAE": flats,
-    "MPPCA": mixture,
+    "MPPCA": mixture(20, 60, 6),
+    "MPPCA, 10 x 150": mixture(10, 150, 12),
     "GGAE": kernels,
     "NMF": parts,
     "nearest neighbour": nearest,
@@ -311,7 +320,7 @@ SLOW, DREAM = ("AE", "VAE", "VAE, Gaussian noise"), "deep image prior"  # not fo
 
 def task(of, name, rows=None, M=None):
     """One prior on one data set, as rows of the table; kept in a file of its own once it is done."""
-    path = KEPT / f"{of} {name} {rows} {M} {EPOCHS} {source_hash()}.json".replace("/", " ")
+    path = KEPT / f"{of} {name} {rows} {M} {EPOCHS} {source_hash()}{OWN}.json".replace("/", " ")
     if path.exists():
         return json.loads(path.read_text())
     torch.set_num_threads(1)
