@@ -35,7 +35,7 @@ from .harness import round_to, source_hash, store
 SETS = {"MNIST": data.mnist, "Fashion-MNIST": data.fashion_mnist}
 MEASUREMENTS, MATRICES, TEST, HELD = (25, 50, 100, 200), 3, 100, 100
 SIDE, D, CODE = 28, 784, 20
-SHOWN, AT = 6, 50  # pictures that are stored, and from how many measurements
+SHOWN, AT = 5, 50  # pictures that are stored, and from how many measurements
 DREAMT = {"test": 20, "tuned": 5, "steps": (50, 100, 200, 400)}  # the image prior takes seconds a picture: so many
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
@@ -82,8 +82,8 @@ def judge(prior, settings, held, test, M, matrix):
         off, normal = np.abs(mean - test) / np.maximum(std, 1e-9), torch.distributions.Normal(0, 1)
         inside = [float(normal.icdf(torch.tensor(0.5 + level / 2))) for level in NOMINAL]
         row["covered"] = [round_to((off <= width).mean(), 3) for width in inside]
-        row["own"] = [round_to(value, 3) for value in (std**2).mean(1)]  # what the posterior expects of each picture
-        row["real"] = [round_to(value, 3) for value in ((mean - test) ** 2).mean(1)]
+        expected, real = (std**2).mean(1), ((mean - test) ** 2).mean(1)  # of each picture
+        row |= {"expected": float(expected.mean()), "agree": float(np.corrcoef(expected, real)[0, 1])}
     if M == AT and matrix == 0:
         row["pictures"] = packed(mean[:SHOWN])
     return row
@@ -365,7 +365,8 @@ def summary(found):
                 if "covered" in mine[0]:
                     line = {"set": of, "prior": prior, "M": M, "nominal": NOMINAL}
                     line["covered"] = [round_to(value, 3) for value in np.mean([row["covered"] for row in mine], 0)]
-                    sure.append(line | {"own": mine[0]["own"], "real": mine[0]["real"]})
+                    line |= {key: round_to(np.mean([row[key] for row in mine]), 3) for key in ("expected", "agree")}
+                    sure.append(line)
                 pictures += [
                     {"set": of, "prior": prior, "pictures": row["pictures"]} for row in mine if "pictures" in row
                 ]
