@@ -83,7 +83,8 @@ def judge(prior, settings, held, test, M, matrix):
         inside = [float(normal.icdf(torch.tensor(0.5 + level / 2))) for level in NOMINAL]
         row["covered"] = [round_to((off <= width).mean(), 3) for width in inside]
         expected, real = (std**2).mean(1), ((mean - test) ** 2).mean(1)  # of each picture
-        row |= {"expected": float(expected.mean()), "agree": float(np.corrcoef(expected, real)[0, 1])}
+        same = np.ptp(expected) < 1e-9 * expected.mean()  # one Gaussian is as sure of every picture
+        row |= {"expected": float(expected.mean()), "agree": 0.0 if same else float(np.corrcoef(expected, real)[0, 1])}
     if M == AT and matrix == 0:
         row["pictures"] = packed(mean[:SHOWN])
     return row
