@@ -22,7 +22,7 @@ from .autoencoder import _Neural, _Samples
 
 SEARCH = ((200, 0.05), (50, 0.01))  # steps of Adam and their size, for a code that nobody remembers
 VISIT = (3, 0.03)  # and for a code that is kept, at each visit
-STEP = 0.1  # where a step that is learned starts
+STEP = 1.0  # where a step that is learned starts
 
 
 class BestOf:
