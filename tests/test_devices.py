@@ -147,7 +147,7 @@ MODELS = {
     "MPPCA": (MPPCA(2, 1, max_iter=20, **SEED),),
     "MPPCA, fixed prior": (MPPCA(2, 1, prior_variance=4.0, noise="own", max_iter=20, **SEED),),
     "GaussianMixture": (GaussianMixture(2, max_iter=20, **SEED),),
-    "GGAE": (GGAE(2, 1, variance=4.0, max_iter=20, **SEED),),
+    "GGAE": (GGAE(2, 1, variance=4.0, max_iter=5, **SEED),),
     "LinearRegression": (LinearRegression(), Y),
     "LinearRegression, one column": (LinearRegression(), Y[:, 0]),
     "LogisticRegression": (LogisticRegression(), LABELS),

@@ -249,8 +249,7 @@ def test_the_figures_of_l18_come_out_again():
 
 
 # --- the autoencoder ---
-
-
+@pytest.mark.slow
 def test_four_heads_leave_less_than_sixteen_directions(digits):
     train, new = (X.float() for X in digits[:2])
     model = AttentionAutoencoder(16, n_slots=64, n_heads=4, random_state=0).fit(train)

@@ -74,6 +74,7 @@ def linear_vae(X, p, variance=None):
         return weights.detach(), float(bound()), kl, float(log_variance.exp())
 
 
+@pytest.mark.slow
 def test_a_linear_vae_is_probabilistic_pca(parity):
     few, X = stand_ins()
     weights, bound, _, variance = linear_vae(few, 5)
@@ -85,6 +86,7 @@ def test_a_linear_vae_is_probabilistic_pca(parity):
     assert (gram.diagonal().sort(descending=True).values - (eigen - variance)).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variance", "kept"), [(0.5, 3), (0.2, 7), (0.1, 12)])
 def test_a_direction_is_kept_where_its_variance_exceeds_the_noise(variance, kept):
     few, X = stand_ins()
@@ -288,6 +290,7 @@ def test_samples_come_from_the_model(digits):
     assert set(np.unique(ones)) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_annealing_saves_codes_that_die():
     """Three hidden layers on digits, sigma^2 = 0.2: from scratch the code dies, and with it 3 nats (ledger L10)."""
     X = data.digits()[0] / 16

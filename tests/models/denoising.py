@@ -176,6 +176,7 @@ def angles(found, true):
     return np.degrees(np.arccos(np.linalg.svd(found @ true.swapaxes(1, 2), compute_uv=False)[:, -1].clip(max=1)))
 
 
+@pytest.mark.slow
 def test_tied_contraction_finds_the_tangent_plane():
     X, (T, planes) = surface(4000, 0.05)[0], surface(300, 0.0, 1, 1.5)
     options = {"max_epochs": 12, "lr": 1e-2, "random_state": 0}
@@ -201,6 +202,7 @@ def trained(X, steps, low, high, *hidden):
     return levels
 
 
+@pytest.mark.slow
 def test_one_network_denoises_at_every_level_and_samples():
     levels = trained(ring(20000, 0), 1500, 0.05, 5.0, 128, 128, 128)
     for sigma in (0.15, 0.6):

@@ -117,6 +117,7 @@ def test_axes_are_ordered_and_upright(digits):
     assert (largest > 0).all()
 
 
+@pytest.mark.slow
 def test_more_starts_are_no_worse(digits):
     ends = [[LLGAE(8, 3, n_init=n, random_state=s).fit(digits).history_[-1] for n in (1, 4)] for s in range(5)]
     one, four = np.median(ends, 0)

@@ -98,6 +98,7 @@ def test_log_q_is_a_density_over_pairs():
     assert abs(float(joint.log_joint(torch.stack([i, j], 1)).logsumexp(0))) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1e-12, 1e-3, 1.0, 30.0])
 def test_the_grid_holds_the_sums_of_all_pairs(width):
     """At any width of the map: a start is 1e-4 wide, and before clusters part it may shrink to nothing."""
