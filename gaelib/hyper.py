@@ -58,6 +58,13 @@ def need_flag(name: str, value: object) -> None:
         raise ValueError(f"{name}={value!r} is neither True nor False: pass one of these")
 
 
+def need_samples(name: str, value: object, n: int, least: int, remedy: str, why: str = "") -> None:
+    """Refuse fewer samples than a hyperparameter needs."""
+    if n < least:
+        needs = f"{name}={value} needs at least {several(least, 'sample')}{why}"
+        raise ValueError(f"{needs}, got {several(n, 'sample')}: pass more data or {remedy}")
+
+
 def checked(default: Any, check: Callable[[str, Any], None]) -> Any:
     """A field with a default and ``check(name, value)``, which raises ValueError."""
     return field(default=default, metadata={"check": check})

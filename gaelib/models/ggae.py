@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..core import Joint, Sums
 from ..estimator import Estimator, Iterative
-from ..hyper import checked, count, fitted, hyper, number, several
+from ..hyper import checked, count, fitted, hyper, need_samples, number, several
 from ..rows import Array, Table
 from ..solvers.nearest import ENTRIES, project
 from ..solvers.starts import sample_rows, spread_rows
@@ -275,11 +275,7 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
         return self.prototypes_.shape[1]
 
     def _check(self, n, width):
-        if n < self.n_clusters:
-            raise ValueError(
-                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, "
-                f"got {n} sample{'s' * (n != 1)}: pass more data or fewer clusters"
-            )
+        need_samples("n_clusters", self.n_clusters, n, self.n_clusters, "fewer clusters")
 
     def _start(self, data, generator):
         means = spread_rows(sample_rows(data, self.n_clusters, generator), self.n_clusters, generator)

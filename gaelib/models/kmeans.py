@@ -16,7 +16,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimator import Estimator, Iterative
-from ..hyper import count, fitted, hyper
+from ..hyper import count, fitted, hyper, need_samples
 from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
@@ -136,11 +136,7 @@ class KMeans(ClusterMixin, Codebook, Iterative):
         return self.n_init if isinstance(self.init, str) else 1
 
     def _check(self, n, width):
-        if n < self.n_clusters:
-            raise ValueError(
-                f"n_clusters={self.n_clusters} needs at least {self.n_clusters} samples, "
-                f"got {n} sample{'s' * (n != 1)}: pass more data or fewer clusters"
-            )
+        need_samples("n_clusters", self.n_clusters, n, self.n_clusters, "fewer clusters")
         if isinstance(self.init, str):
             if self.init != "k-means++":
                 raise ValueError(f"init={self.init!r} is unknown: pass 'k-means++' or an array of centres")

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core import Exact, Soft, alternate
 from ..estimator import Estimator, Iterative, Seed, draw_seed
-from ..hyper import checked, choice, count, fitted, hyper, need_integer, need_number, number
+from ..hyper import checked, choice, count, fitted, hyper, need_integer, need_number, need_samples, number
 from ..joints.flats import Flats
 from ..joints.mixture import Expect, Mixture
 from ..parallel import all_sum
@@ -65,11 +65,7 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
         K, p = self.n_clusters, self.n_components
         if p >= width:
             raise ValueError(f"n_components={p} leaves no noise in {width} feature(s): pass at most {width - 1}")
-        if n < max(K, 2):
-            raise ValueError(
-                f"n_clusters={K} needs at least {max(K, 2)} samples, got {n} sample{'s' * (n != 1)}: "
-                "pass more data or fewer clusters"
-            )
+        need_samples("n_clusters", K, n, max(K, 2), "fewer clusters")
 
     def _start(self, data, generator):
         K, p, D = self.n_clusters, self.n_components, data.width

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core import Soft
 from ..estimator import Iterative, Seed, draw_seed
-from ..hyper import choice, count, fitted, hyper, need_integer, number
+from ..hyper import choice, count, fitted, hyper, need_integer, need_samples, number
 from ..joints.linear import LinearGaussian
 from ..rows import Array, Table
 from ..solvers.eigen import by_eigenvectors, upright
@@ -76,11 +76,7 @@ class PPCA(LinearCode, Iterative):
         p = self.n_components
         if p >= width:
             raise ValueError(f"n_components={p} leaves no noise in {width} feature(s): pass at most {width - 1}")
-        if n < p + 2:
-            raise ValueError(
-                f"n_components={p} needs at least {p + 2} samples to tell signal from noise, got {n} "
-                f"sample{'s' * (n != 1)}: pass more data or fewer components"
-            )
+        need_samples("n_components", p, n, p + 2, "fewer components", " to tell signal from noise")
 
     def _start(self, data, generator):
         p, D = self.n_components, data.width

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..core import Joint
 from ..estimator import Fitting, Seed
-from ..hyper import checked, choice, count, fitted, hyper, need_number, number
+from ..hyper import checked, choice, count, fitted, hyper, need_number, need_samples, number
 from ..parallel import rank_and_size
 from ..rows import Array, Table, real, view
 from ..solvers.eigen import by_eigenvectors, upright
@@ -242,11 +242,7 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
     def _check(self, n, width):
         if rank_and_size()[1] > 1:
             raise ValueError(f"TSNE compares all rows in 1 process, got {rank_and_size()[1]}: fit it in one")
-        if self.perplexity > n - 1:
-            raise ValueError(
-                f"perplexity={self.perplexity:g} needs at least {math.floor(self.perplexity) + 1} samples, "
-                f"got {n} sample{'s' * (n != 1)}: pass more data or a lower perplexity"
-            )
+        need_samples("perplexity", f"{self.perplexity:g}", n, math.ceil(self.perplexity) + 1, "a lower perplexity")
         if not isinstance(self.init, str):
             shape = np.shape(real(self.init, "init"))
             if shape != (n, self.n_components):

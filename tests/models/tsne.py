@@ -320,6 +320,7 @@ BAD = {
     "one sample to map": (lambda: TSNE(perplexity=1).fit(TABLE[:1]), ValueError, "perplexity=1", "got 1 sample", "pass more data"),
     "four samples to map": (lambda: TSNE(perplexity=3.5).fit(TABLE[:4]), ValueError, "perplexity=3.5", "got 4 samples", "lower perplexity"),
     "less than one neighbour": (lambda: TSNE(perplexity=0.5).fit(TABLE), ValueError, "perplexity=0.5", "at least 1", "pass perplexity=30"),
+    "half a neighbour more than rows": (lambda: TSNE(perplexity=9.5).fit(TABLE), ValueError, "perplexity=9.5", "at least 11 samples", "10 samples", "lower perplexity"),
     "a hole in what is mapped": (lambda: TSNE(perplexity=2).fit(HOLE), ValueError, "row 3", "column 1", "drop or fill"),
     "a map of no dimensions": (lambda: TSNE(0).fit(TABLE), ValueError, "n_components=0", "at least 1", "pass n_components=1"),
     "a start of other rows": (lambda: TSNE(perplexity=2, init=TABLE[:9, :2]).fit(TABLE), ValueError, "(9, 2)", "(10, 2)", "a place for each row"),
