@@ -16,7 +16,7 @@ from gaelib.core import ascend, objective
 from gaelib.joints.denoiser import Levels
 from gaelib.joints.network import layers
 from gaelib.models.denoising import Corrupted
-from gaelib.training import Shuffled, adam, centre_and_scale, one_cycle
+from gaelib.training import Shuffled, adam, one_cycle
 from torch import nn
 from torch.nn import functional as F
 
@@ -208,7 +208,8 @@ def levels(X, network, steps, seed, low=0.02, high=4.0, lr=3e-3, batch=256):
     """A denoiser of every level, trained on a GPU where there is one: (n, D) in ink from 0 to 1."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     X = torch.as_tensor(X, dtype=torch.float32)
-    centre, scale = centre_and_scale([X])
+    centre = X.double().mean(0)
+    scale = float((X - centre).square().mean().sqrt())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         joint = Levels(network(), low, high, centre.float(), scale).to(device)
