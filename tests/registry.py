@@ -6,6 +6,7 @@ JOINTS      name -> (make a joint, make its data, who answers its max exactly): 
 BAD         what is done -> (do it, the error, what its message must say: numbers and cause | remedy)
 ALONE       {name: why no other library can be the reference, and what is tested instead}; the others call `parity`
 UNBOUND     {joint: why the contract does not apply}
+CHECKS      {ledger id: check}, as in tests/test_ledger.py
 
 The ledger's ids are those of the model's own docstring.
 """
