@@ -196,7 +196,7 @@ class Known:
     def stats(self, x, z):
         """As of the joint; of a known batch, at the codes just found, without reading the rows that stayed."""
         batch, joint, K = self.kept.get(id(x)), self.joint, len(self.joint.means)
-        if batch is None or z is not batch.k or not torch.equal(batch.seen, joint.means):
+        if batch is None or z is not batch.k:  # found last: the sums are of these codes, whatever the means are now
             return joint.stats(x, z)
         n, points = torch.bincount(z, minlength=K).double(), (joint.means - self.middle).double()
         sizes = by_code(z, K, batch.sizes) + n * points.square().sum(1)

@@ -294,6 +294,13 @@ def test_the_usual_tolerance_ends_near_the_end(make):
         assert 0 <= left < 3e-3 and short.n_iter_ < end.n_iter_
 
 
+def test_a_component_of_little_weight_still_goes_where_its_rows_are():
+    x = torch.tensor([[-1.0], [1.0]]).double()
+    joint = Mixture(torch.tensor([[0.0], [7.0]]).double(), variance=1.0)
+    alternate(joint, [x], Soft(1.0), 1)
+    assert joint.weights[1] < 1e-6 and joint.means[1] == pytest.approx(1, abs=1e-4)
+
+
 def test_a_fixed_flat_turns_to_where_its_rows_vary():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(400, 3, generator=generator, dtype=torch.float64) * torch.tensor([0.1, 3.0, 0.1])
