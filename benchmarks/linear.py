@@ -51,13 +51,14 @@ def neighbours():
 
 
 def seconds(repeats):
-    """LGAE(20) and PCA(20) on Fashion-MNIST's 60,000 images, float32, on one thread and on all."""
-    X, table = data.fashion_mnist()[0], []
-    contestants = {"gaelib": lambda: LGAE(20).fit(X), "scikit-learn": lambda: PCA(20).fit(X)}
+    """LGAE and PCA on Fashion-MNIST's 60,000 images, float32, and on the digits; on one thread and on all."""
+    table, cases = [], (("Fashion-MNIST", data.fashion_mnist()[0], 20), ("digits", data.digits()[0], 10))
     for threads in thread_counts():
-        setting = {"data": "Fashion-MNIST", "n": len(X), "D": X.shape[1], "p": 20, "threads": threads}
-        with limited(threads):
-            table.append(setting | race(contestants, 2 * repeats))
+        for name, X, p in cases:
+            contestants = {"gaelib": lambda X=X, p=p: LGAE(p).fit(X), "scikit-learn": lambda X=X, p=p: PCA(p).fit(X)}
+            setting = {"data": name, "n": len(X), "D": X.shape[1], "p": p, "threads": threads}
+            with limited(threads):
+                table.append(setting | race(contestants, repeats))
     return table
 
 
