@@ -211,7 +211,7 @@ def alternate(
         rise = values[-1] - values[max(step - 1, 0)]
         if rise < 0 and -rise > _rounding(joint, values[-1], max(values) - values[0]):
             fell = fell or f"{-rise:.2g} nats at step {step}, from {history[-2]:.7g} to {history[-1]:.7g}"
-        elif step and rise <= tol * (values[-1] - values[1]):
+        elif step and rise <= tol * (values[-1] - values[1]) and not getattr(joint, "taken_back", False):
             history.settled = True
             break
     if fell:

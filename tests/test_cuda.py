@@ -17,6 +17,8 @@ from gaelib import (
     LinearRegression,
     LogisticRegression,
     Memory,
+    SemiNMF,
+    SparseCoding,
     core,
     data,
 )
@@ -45,6 +47,8 @@ MODELS = {
     "MPPCA, fixed prior": (MPPCA(3, 2, prior_variance=1.0, noise="own", max_iter=10, **SEED),),
     "GaussianMixture": (GaussianMixture(5, max_iter=10, **SEED),),
     "GGAE": (GGAE(4, 2, variance=2.0, max_iter=5, **SEED),),
+    "SemiNMF": (SemiNMF(2, max_iter=10, **SEED),),
+    "SparseCoding": (SparseCoding(8, alpha=0.5, max_iter=10, **SEED),),
     "LinearRegression": (LinearRegression(), Y),
     "LogisticRegression": (LogisticRegression(C=0.1), LABELS),
 }

@@ -17,12 +17,15 @@ from gaelib import (
     LGAE,
     LLGAE,
     MPPCA,
+    NMF,
     PPCA,
     GaussianMixture,
     KMeans,
     LinearRegression,
     LogisticRegression,
     Memory,
+    SemiNMF,
+    SparseCoding,
     core,
     data,
 )
@@ -148,6 +151,8 @@ MODELS = {
     "MPPCA, fixed prior": (MPPCA(2, 1, prior_variance=4.0, noise="own", max_iter=20, **SEED),),
     "GaussianMixture": (GaussianMixture(2, max_iter=20, **SEED),),
     "GGAE": (GGAE(2, 1, variance=4.0, max_iter=5, **SEED),),
+    "SemiNMF": (SemiNMF(2, max_iter=10, **SEED),),
+    "SparseCoding": (SparseCoding(8, alpha=0.5, max_iter=10, **SEED),),
     "LinearRegression": (LinearRegression(), Y),
     "LinearRegression, one column": (LinearRegression(), Y[:, 0]),
     "LogisticRegression": (LogisticRegression(), LABELS),
@@ -229,6 +234,17 @@ def test_the_work_is_done_on_the_card(machine):
     assert len(seen) > 2 and set(seen) == {(Card, Card)}
     model.set_params(device="cpu").score(X)
     assert seen[-1] == (torch.Tensor, torch.Tensor)
+
+
+def test_counts_on_the_card(machine):
+    counts, found = np.abs(X).round(), []
+    for device in ("cuda", "cpu"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # few steps
+            model = NMF(2, beta_loss="kullback-leibler", max_iter=10, device=device, **SEED).fit(counts)
+        found.append((model.components_, model.transform(counts)))
+    for one, other in zip(*found):
+        assert np.abs(one - other).max() < 1e-9 * np.abs(other).max()
 
 
 def test_the_last_line_of_the_readme(machine):

@@ -7,13 +7,12 @@ NMF, semi-NMF and sparse coding differ in two lines: what an entry of the code m
 """
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..core import Joint, Sums
-from ..solvers.entries import Ahead, newton, sweep
+from ..solvers.entries import Ahead, newton, reach, sweep
 from ..solvers.sums import products, total
 
 CODES = {  # the best entry, from the best one without a penalty; t is the penalty over the curvature there
@@ -27,8 +26,7 @@ ATOMS = {  # the best part, from the best one without a constraint
     "positive ball": lambda w, _: ATOMS["ball"](w.clamp(min=0), _),
 }
 ROUNDS, TOL = 200, 1e-11  # of an exact code: at most, and by which part of its largest entry another may be off
-ENTRIES = 2**22  # of the matrices that one Newton step holds
-NONE = 1e-30  # a rate of no counts, in float32 too
+LARGE, HELD, NONE = 2**20, 2**22, 1e-30  # entries of a table worth more rounds a pass; of a Newton step; a rate of none
 
 
 class Parts(Joint):
@@ -49,9 +47,8 @@ class Parts(Joint):
     Examples
     --------
     >>> joint = Parts(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
-    >>> joint.argmax(torch.tensor([[3.0, 1.0], [0.0, 2.0]]))
-    tensor([[2., 1.],
-            [0., 1.]])
+    >>> joint.argmax(torch.tensor([[0.0, 2.0]]))
+    tensor([[0., 1.]])
     """
 
     def __init__(self, parts, penalty=0.0, code="positive", atom="positive", counts=False, ahead=False):
@@ -59,9 +56,6 @@ class Parts(Joint):
         self.register_buffer("parts", parts.clone())
         self.penalty, self.code, self.atom, self.counts = penalty, code, atom, counts
         self.ahead = Ahead() if ahead else None
-
-    def extra_repr(self) -> str:
-        return "parts={}, features={}".format(*self.parts.shape)
 
     def decode(self, z: Tensor) -> Tensor:
         """u W: (n, K) -> (n, D), the mean, or the rate of the counts."""
@@ -81,9 +75,8 @@ class Parts(Joint):
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """(n,) float64 nats; minus infinity where a code may not be."""
-        x, u = x.double(), z.double()
-        value = self._value(x, u) + self._rest(x)
-        return value if self.code == "signed" else value.masked_fill((u < 0).any(1), -math.inf)
+        value = self._value(x.double(), z.double()) + self._rest(x.double())
+        return value if self.code == "signed" else value.masked_fill((z < 0).any(1), -math.inf)
 
     def guess(self, x: Tensor) -> Tensor:
         """A first code: least squares, brought to where codes may be; of counts, as much of every part."""
@@ -106,26 +99,16 @@ class Parts(Joint):
 
     def argmax(self, x: Tensor) -> Tensor:
         """The exact code (n, K): rounds and Newton steps, of each row until nothing in it wants to move."""
-        wide = x.double()
+        wide, rule, part = x.double(), CODES[self.code], max(1, HELD // len(self.parts) // max(self.parts.shape))
         u, moving = self.guess(wide), torch.arange(len(x), device=x.device)
         for _ in range(ROUNDS):
-            for rows in moving.split(max(1, ENTRIES // len(self.parts) ** 2)):
-                u[rows] = self._climb(wide[rows], self.better(wide[rows], u[rows]))
+            for rows in moving.split(part):
+                here = wide[rows]
+                u[rows] = newton(here, self.better(here, u[rows]), self._bend, self._value, rule, self.penalty)
             moving = moving[self.unsettled(wide[moving], u[moving]) > TOL]
             if not len(moving):
                 break
         return u.to(x)
-
-    def _climb(self, x, u):
-        """A little of every entry that wants to come in; then Newton steps, of each row until one puts no entry out."""
-        u, rows = u.clone(), torch.arange(len(x), device=x.device)
-        u = torch.where(u == 0, self._reach(u, *self._bend(x, u)) / u.shape[1], u)  # a mean of K better codes is better
-        while len(rows):
-            here, old = x[rows], u[rows]
-            bend = self._bend(here, old)
-            u[rows] = newton(old, *bend, self._reach(old, *bend), self.penalty, partial(self._value, here))
-            rows = rows[((u[rows] == 0) & (old != 0)).any(1)]
-        return u
 
     def _bend(self, x, u):
         """Of minus the log likelihood: its gradient (n, K), and its curvature, (K, K) or (n, K, K)."""
@@ -135,23 +118,17 @@ class Parts(Joint):
         share = self._share(x, u)
         return W.sum(1) - share @ W.T, torch.einsum("nd,kd,ld->nkl", self._share(share, u), W, W)
 
-    def _reach(self, u, slope, curvature):
-        """Where each entry alone would go: u itself at the optimum, and nowhere else."""
-        d = curvature.diagonal(dim1=-2, dim2=-1).clamp(min=torch.finfo(u.dtype).tiny)
-        return CODES[self.code](u - slope / d, self.penalty / d)
-
     def unsettled(self, x: Tensor, z: Tensor) -> Tensor:
         """How far an entry of each code is from its best at most, as a part of the largest entry: (n,) (ledger L2)."""
-        reach = self._reach(z, *self._bend(x, z))
-        return (reach - z).abs().amax(1) / torch.maximum(reach.abs(), z.abs()).amax(1).clamp(min=1e-300)
+        best = reach(z, *self._bend(x, z), CODES[self.code], self.penalty)
+        return (best - z).abs().amax(1) / torch.maximum(best.abs(), z.abs()).amax(1).clamp(min=1e-300)
 
     def stats(self, x: Tensor, z: Tensor) -> Sums:
         """Sums for the best parts: u u, u x and |u|; of counts, u and u x / (u W)."""
         if self.counts:
             return {"u": total(z), "ux": products(z, self._share(x, z))}
-        sums = {"uu": products(z, z), "ux": products(z, x), "size": total(z.abs()).sum()}
-        squares = torch.linalg.vector_norm(x, dim=1).double().square().sum()
-        constant = len(x) * self._rest(x[:1].double()).sum() - squares
+        sums = {"uu": products(z, z), "ux": products(z, x), "size": z.abs().double().sum(), "n": torch.tensor(len(x))}
+        constant = len(x) * self._rest(x[:1].double())[0] - torch.linalg.vector_norm(x, dim=1).double().square().sum()
         return sums | {"objective": self._gain(self.parts.double(), sums), "constant": constant}
 
     def _gain(self, W, sums):
@@ -165,7 +142,9 @@ class Parts(Joint):
         if self.counts:
             new = W * sums["ux"] / sums["u"].clamp(min=NONE)[:, None]
         else:
-            new = sweep(W.clone(), sums["ux"], sums["uu"], ATOMS[self.atom])
+            rounds = 5 if sums["n"] * W.shape[1] > LARGE else 2
+            new = sweep(W.clone(), sums["ux"], sums["uu"], ATOMS[self.atom], rounds=rounds)
             if self.ahead:
-                new = ATOMS[self.atom](self.ahead(W, new, self._gain(new, sums)), None)
+                new = ATOMS[self.atom](self.ahead(W, new, self._gain(W, sums)), None)
+                self.taken_back = self.ahead.fell  # and `alternate` goes on
         self.parts.copy_(new)

@@ -24,24 +24,39 @@ def sweep(u, P, G, rule, penalty=0.0, rounds=2):
     return u
 
 
-def newton(u, slope, curvature, reach, penalty, value):
-    """One step up ``value`` for each row of u (n, K), among its entries that are on and want to be; the others go to 0.
+def reach(u, slope, curvature, rule, penalty):
+    """Where each entry of u (n, K) alone would go, by its slope and curvature: u at the optimum, and nowhere else."""
+    d = curvature.diagonal(dim1=-2, dim2=-1).clamp(min=torch.finfo(u.dtype).tiny)
+    return rule(u - slope / d, penalty / d)
 
-    Two-metric projection (Bertsekas, 1982): no entry crosses 0, and the step is shortened until the row climbs.  One
-    try ends where the first entry is 0, since more entries than dimensions make a step without end.
+
+def newton(x, u, bend, value, rule, penalty):
+    """Codes that are no worse: entries that want to come in do, a little; then Newton steps among those on.
+
+    Two-metric projection (Bertsekas, 1982): no entry crosses 0, and a step is shortened until its row climbs.  One try
+    ends where the first entry is 0, since more entries than dimensions make a step without end.  A row goes on until
+    no step puts an entry out.
 
     Parameters
     ----------
-    slope, curvature : tensors (n, K) and (K, K) or (n, K, K)
-        Of the smooth part, which falls.
-    reach : tensor (n, K)
-        Where each entry alone would go; 0 where it wants to be off.
-    penalty : float
-        Slope of the rest, away from 0.
+    x : tensor (n, D)
+    u : tensor (n, K)
+    bend : callable
+        ``bend(x, u)`` gives the slope (n, K) and the curvature, (K, K) or (n, K, K), of the smooth part, which falls.
     value : callable
-        ``value(u) -> (n,)``, of both.
+        ``value(x, u) -> (n,)``, what climbs: the smooth part and the penalty.
     """
-    on, sign = (reach != 0) & (u != 0), u.sign()
+    wanted, rows = reach(u, *bend(x, u), rule, penalty), torch.arange(len(u), device=u.device)
+    u = torch.where(u == 0, wanted / u.shape[1], u)  # the mean of K better points is better
+    while len(rows):
+        here, old = x[rows], u[rows]
+        u[rows] = _step(old, *bend(here, old), lambda v, here=here: value(here, v), rule, penalty)
+        rows = rows[((u[rows] == 0) & (old != 0)).any(1)]
+    return u
+
+
+def _step(u, slope, curvature, value, rule, penalty):
+    on, sign = (reach(u, slope, curvature, rule, penalty) != 0) & (u != 0), u.sign()
     H = curvature * on[:, :, None] * on[:, None]
     diagonal = H.diagonal(dim1=1, dim2=2)
     diagonal.add_(torch.where(on, 1e-13 * diagonal.sum(1, keepdim=True), 1.0))
@@ -66,16 +81,18 @@ class Ahead:
     ----------
     plain : tensor or None
         The last point without the extra step: what to keep in the end.
+    fell : bool
+        Whether the last value was below the one before, so that no extra step was taken.
     """
 
     def __init__(self):
-        self.plain, self.value, self.length, self.most = None, -torch.inf, 0.5, 1.0
+        self.plain, self.value, self.length, self.most, self.fell = None, -torch.inf, 0.5, 1.0, False
 
     def __call__(self, old, new, value):
         """Where to go from ``new``, whose value is this: on from the last plain point, or nowhere after a fall."""
         old, self.plain = old if self.plain is None else self.plain, new
-        fell, self.value = value < self.value, value
-        if fell:
+        self.fell, self.value = bool(value < self.value), value
+        if self.fell:
             self.most, self.length = self.length, self.length / 2
             return new
         step = self.length * (new - old)
