@@ -23,6 +23,7 @@ from ..hyper import choice, count, fitted, flag, hyper, number
 from ..joints.parts import ATOMS, Parts
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
+from ..solvers.entries import Ahead
 from ..solvers.starts import halves, sample_rows, singular
 
 
@@ -97,8 +98,15 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
         """What the joint is told beside the parts."""
         return {}
 
+    def _gone_on(self, data, was):
+        joints, history = super()._gone_on(data, was)
+        for joint in joints:
+            joint.ahead = Ahead() if self.extrapolate else None
+        return joints, history
+
     def _reading(self, joint, data):
-        data.memo["codes"] = Kept(Parts.better, Parts.guess)
+        on = self.warm_start and hasattr(self, "joint_")  # codes are not stored: exact ones are no worse
+        data.memo["codes"] = Kept(Parts.better, Parts.argmax if on else Parts.guess)
         return data.memo["codes"], data
 
     def _learn(self, joint, data, history):
@@ -162,7 +170,8 @@ class NMF(Summed):
 
     Notes
     -----
-    Codes and parts go entry by entry to their best (HALS), and codes are kept from pass to pass: n K numbers.  Differs
+    Codes and parts go entry by entry to their best (HALS), and codes are kept from pass to pass: n K numbers, which no
+    file holds: who goes on with a fit begins with exact codes for its parts, and not at the same digit.  Differs
     from scikit-learn's: `transform` gives the exact code, and ``tol`` is a part of the rise.  Zero error does not mean
     that the parts are the true ones.  Ledger L1, L1b-L1d; Lee and Seung (2001), Cichocki and Phan (2009), Boutsidis and
     Gallopoulos (2008).

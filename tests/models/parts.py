@@ -242,6 +242,17 @@ def test_batches_memmaps_and_single_precision(digits, tmp_path):
         assert np.abs(single.components_.numpy() - whole.components_).max() < 1e-3
 
 
+@pytest.mark.parametrize("extrapolate", [False, True])
+def test_who_goes_on_does_not_fall_back(digits, extrapolate):
+    options = {"tol": 0, "random_state": 0, "extrapolate": extrapolate}
+    fit = quietly(NMF(6, max_iter=8, **options), digits)
+    before, error = list(fit.history_), fit.reconstruction_err_
+    quietly(fit.set_params(warm_start=True, max_iter=16), digits)
+    assert fit.history_[:8] == before and fit.history_[8] > before[-1] and len(fit.history_) == 16
+    whole = quietly(NMF(6, max_iter=16, **options), digits)
+    assert fit.reconstruction_err_ < error and fit.reconstruction_err_ < 1.02 * whole.reconstruction_err_
+
+
 def test_codes_decode_and_travel(digits):
     fit = quietly(SparseCoding(12, alpha=0.2, positive_code=True, max_iter=5, random_state=0), digits)
     Z = fit.transform(digits)
