@@ -32,6 +32,15 @@ def test_nearly_equal_is_not_equal():
     assert nearest(x, means, torch.tensor([[0.0], [1.0]]).expand(2, 2, 1))[0].tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("p", [0, 1])
+def test_far_from_the_origin_no_digits_are_lost(p):
+    draw = lambda *shape, seed: torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    x, means, bases = draw(30, 4, seed=1), draw(3, 4, seed=2), torch.linalg.qr(draw(3, 4, 1, seed=3)).Q
+    x, means = (part.mul(256).round() / 256 for part in (x, means))  # so that adding 4096 rounds nothing
+    here, there = (project(x + far, means + far, bases if p else None)[0] for far in (0, 4096))
+    assert (here - there).abs().max() < 1e-4 * here.max()
+
+
 @pytest.mark.parametrize("p", [0, 2])
 @pytest.mark.parametrize("variance", [0.05, 0.5, 3.0])
 def test_all_log_joints_are_those_of_each(p, variance):
