@@ -39,7 +39,7 @@ SHOWN, AT = 5, 50  # pictures that are stored, and from how many measurements
 DREAMT = {"test": 20, "tuned": 5, "steps": (50, 100, 200, 400)}  # the image prior takes seconds a picture: so many
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
-EPOCHS = 100
+EPOCHS = 60
 OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:6]
 KEPT = Path(tempfile.gettempdir()) / "gaelib-sensing"
 
@@ -242,13 +242,13 @@ def network(kind):
 
     def fit(X):
         start = time.perf_counter()
-        options = {"hidden": (500, 500), "max_epochs": EPOCHS, "patience": EPOCHS, "batch_size": 256, "random_state": 0}
+        options = {"hidden": (500, 500), "max_epochs": EPOCHS, "patience": EPOCHS, "lr": 1e-3, "batch_size": 500}
         mean, scale = torch.from_numpy(X.mean(0, dtype=np.float64)), float(X.std(dtype=np.float64))
         if kind == "AE":
             decoder = Grey(layers(CODE, 500, 500, D), mean.float(), scale)
-            model = Autoencoder(CODE, decoder=decoder, **options)
+            model = Autoencoder(CODE, decoder=decoder, random_state=0, **options)
         else:
-            model = VAE(CODE, noise="bernoulli" if kind == "VAE" else "gaussian", **options)
+            model = VAE(CODE, noise="bernoulli" if kind == "VAE" else "gaussian", random_state=0, **options)
         model.fit(X)
         joint = model.joint_
         if kind == "AE":
