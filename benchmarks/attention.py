@@ -20,7 +20,7 @@ CODE, SEEDS = 16, 3
 MODELS = {
     "PCA": lambda seed: PCA(CODE),
     "NMF": lambda seed: NMF(CODE, init="random", max_iter=100, tol=1e-3, random_state=seed),
-    "autoencoder": lambda seed: Autoencoder(CODE, max_epochs=8, precision="float32", random_state=seed),
+    "autoencoder": lambda seed: Autoencoder(CODE, max_epochs=20, precision="float32", random_state=seed),
     "attention, one head": lambda seed: AttentionAutoencoder(CODE, n_slots=256, n_heads=1, random_state=seed),
     "attention, four heads": lambda seed: AttentionAutoencoder(CODE, n_slots=64, n_heads=4, random_state=seed),
 }
@@ -37,7 +37,8 @@ def rows(X, T, seeds=SEEDS, names=MODELS):
             seconds = time.process_time() - start
             back = np.asarray(model.inverse_transform(model.transform(T)))
             error = round_to(float(((back - T) ** 2).mean()), 4)
-            table.append({"name": name, "seed": seed, "error": error, "cpu_seconds": round_to(seconds)})
+            row = {"name": name, "seed": seed, "learned": len(X), "error": error, "cpu_seconds": round_to(seconds)}
+            table.append(row)
             print(table[-1], flush=True)
     return table
 

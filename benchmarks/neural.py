@@ -3,6 +3,8 @@ evidence of MNIST and the accuracy of neighbours among codes.
 
     python -m benchmarks neural          the fits of the first picture, and races
     python -m benchmarks neural --full   the long runs, side by side on all cores; what is stored is kept
+    python -m benchmarks.neural evidence 0 300 2                  one of them: seed, CPU seconds, threads
+    python -m benchmarks.neural neighbours MNIST VAE 3 0 170      one of them: data, model, length, seed, CPU seconds
 
 Pictures are bytes in base64, row after row; errors are squared grey levels (0 to 1) per held-out digit.  Every fit
 is kept in a file until all are done, so that a run that was stopped goes on where it was.
@@ -395,5 +397,10 @@ def measure(repeats):
     } | {name: rows for name, rows in data.results(NAME).items() if name in LONG}
 
 
-if __name__ == "__main__":
-    full(small="--quick" in sys.argv)
+if __name__ == "__main__":  # one run: evidence SEED SECONDS THREADS, or neighbours DATA MODEL D SEED SECONDS
+    if sys.argv[1:2] == ["evidence"]:
+        keep("evidence", labelled(evidence, map(int, sys.argv[2:])), False)
+    elif sys.argv[1:2] == ["neighbours"]:
+        keep("neighbours", labelled(neighbours, [*sys.argv[2:4], *map(int, sys.argv[4:])]), False)
+    else:
+        full(small="--quick" in sys.argv)

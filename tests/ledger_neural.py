@@ -194,6 +194,28 @@ def l11():
     )  # fmt: skip
 
 
+def l11b():
+    """What k weights say at least, row by row, given what fewer of them say: (1000, k) log weights, k = 2 ... 12."""
+
+    def bound(log_w):
+        return log_w.logsumexp(1) - math.log(log_w.shape[1])
+
+    def without(log_w):
+        k = log_w.shape[1]
+        return torch.stack([bound(log_w[:, torch.arange(k) != i]) for i in range(k)])
+
+    def residual(rule):
+        rows = 3 * normal(1000, 12, seed=3)
+        return max(float((rule(rows[:, :k]) - bound(rows[:, :k])).clamp(min=0).max()) for k in range(2, 13))
+
+    wrong = {
+        "the first k - 1 say less": lambda log_w: bound(log_w[:, :-1]),
+        "the best k - 1 say less": lambda log_w: without(log_w).max(0).values,
+        "their sum, not their mean": lambda log_w: without(log_w).logsumexp(0),
+    }
+    return residual, lambda log_w: without(log_w).mean(0), wrong, 1e-12
+
+
 def l12():
     """The mean KL of an encoder to its prior, split: tables of 5 x 4."""
     tables = torch.distributions.Exponential(torch.ones(())).sample
@@ -298,6 +320,6 @@ def l19():
 
 
 CHECKS = {
-    "L6": l6, "L8": l8, "L8b": l8b, "L9": l9, "L10": l10, "L11": l11, "L12": l12, "L13": l13, "L14": l14, "L15": l15,
+    "L6": l6, "L8": l8, "L8b": l8b, "L9": l9, "L10": l10, "L11": l11, "L11b": l11b, "L12": l12, "L13": l13, "L14": l14, "L15": l15,
     "L19": l19,
 }  # fmt: skip
