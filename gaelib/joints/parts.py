@@ -93,8 +93,7 @@ class Parts(Joint):
             u = u * (self._share(x, u) @ W.T) / (W.sum(1) + self.penalty).clamp(min=NONE)
         return u
 
-    def _share(self, x, u):
-        """x / (u W): how much of its own rate each count asks for."""
+    def _share(self, x, u):  # how much of its own rate each count asks for
         return x / self.decode(u).clamp(min=NONE)
 
     def argmax(self, x: Tensor) -> Tensor:
@@ -142,9 +141,10 @@ class Parts(Joint):
         if self.counts:
             new = W * sums["ux"] / sums["u"].clamp(min=NONE)[:, None]
         else:
-            rounds = 5 if sums["n"] * W.shape[1] > LARGE else 2
-            new = sweep(W.clone(), sums["ux"], sums["uu"], ATOMS[self.atom], rounds=rounds)
+            often = 5 if sums["n"] * W.shape[1] > LARGE else 2
+            new = sweep(W.clone(), sums["ux"], sums["uu"], ATOMS[self.atom], rounds=often)
             if self.ahead:
-                new = ATOMS[self.atom](self.ahead(W, new, self._gain(W, sums)), None)
+                eps = torch.finfo(self.parts.dtype).eps
+                new = ATOMS[self.atom](self.ahead(W, new, self._gain(W, sums), eps), None)
                 self.taken_back = self.ahead.fell  # and `alternate` goes on
         self.parts.copy_(new)
