@@ -141,7 +141,7 @@ class GAN(_Pictures, _Samples, Model):
     (3, 2)
     """
 
-    _chapter = "family/neural-autoencoders"
+    _chapter = "family/generators"
     _moves = "Adam, the critic and the generator in turn"
     _answers = "nobody: a critic compares samples and data"
 

@@ -111,7 +111,7 @@ class GLO(_Cloud, _Neural):
     ((5, 1), (3, 2))
     """
 
-    _chapter = "family/neural-autoencoders"
+    _chapter = "family/generators"
     _answers = "a code kept for every row, which climbs"
 
     _: KW_ONLY
@@ -206,7 +206,7 @@ class GradientOrigin(_Cloud, _Neural):
     True
     """
 
-    _chapter = "family/neural-autoencoders"
+    _chapter = "family/generators"
     _answers = "one gradient step from zero"
 
     _: KW_ONLY
@@ -266,7 +266,7 @@ class IMLE(_Samples, _Neural):
     (3, 2)
     """
 
-    _chapter = "family/neural-autoencoders"
+    _chapter = "family/generators"
     _answers = "the best of many draws"
 
     _: KW_ONLY
