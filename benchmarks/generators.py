@@ -26,20 +26,20 @@ from .samples import SHARE, classifier, judge
 NAME, SEEDS, TUNING = "generators", 5, 100
 KEPT = Path(tempfile.gettempdir()) / "gaelib-generators.json"
 CODE, WIDTH = 8, 128  # of the rebuilt pictures
-STEPS = (0.1, 0.3, 1.0, 3.0, 10.0)
+STEPS = {"digits": (0.1, 0.3, 1.0, 3.0, 10.0), "mnist": (0.01, 0.03, 0.1, 0.3, 1.0)}
 SPREAD, DRAWN = 0.05, 2000
 CENTRES = np.stack(np.meshgrid(*[np.arange(-4.0, 5, 2)] * 2), -1).reshape(-1, 2)
-LONG = {"digits": 60, "mnist": 12, "25 gaussians": 500, "digits drawn": 100, "seeds": SEEDS}  # epochs, seeds
+LONG = {"digits": 60, "mnist": 12, "25 gaussians": 400, "digits drawn": 100, "seeds": SEEDS}  # epochs, seeds
 SHORT = {"digits": 10, "mnist": 1, "25 gaussians": 40, "digits drawn": 10, "seeds": 2}
 KNOBS = {  # a model's own choice, two values; each with two step sizes
     "VAE": ("draws", (1, 5)),
     "GLO": ("batch_size", (128, 256)),
-    "gradient origin": ("step", ("learn", 1.0)),
+    "gradient origin": ("step", ("learn", 0.1)),
     "IMLE": ("candidates", (256, 1024)),
     "GAN": ("penalty", (0.01, 0.1)),
     "GAN, hinge": ("penalty", (0.01, 0.1)),
 }
-RATES = (2e-3, 6e-3)
+RATES = (1e-3, 3e-3)
 MODELS = {"VAE": VAE, "GLO": GLO, "gradient origin": GradientOrigin, "IMLE": IMLE, "GAN": GAN, "GAN, hinge": GAN}
 
 
@@ -204,10 +204,12 @@ def run(size):
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     done = kept.get(label, {})
     kinds = [(name, which) for name in ("25 gaussians", "digits drawn") for which in MODELS]
-    which = ("autoencoder", "autoencoder, same decoder", *map(str, STEPS), "learn")
+    which = {
+        name: ("autoencoder", "autoencoder, same decoder", *map(str, steps), "learn") for name, steps in STEPS.items()
+    }
     back = [
         (f"{name} {model} {seed}", "rebuilt", (name, model, seed, size[name]))
-        for name in ("mnist", "digits") for model in which for seed in range(size["seeds"])
+        for name in which for model in which[name] for seed in range(size["seeds"])
     ]  # fmt: skip
     tuning = [
         (f"{name} {model} tuning {i}", "drawn", (name, model, TUNING, setting, size[name]))
