@@ -24,8 +24,8 @@ from ..estimator import draw_seed
 from ..hyper import checked, choice, count, hyper, need_choice, need_integer, need_number, number
 from ..joints.denoiser import Denoiser
 from ..joints.network import layers, tied
+from ..networks import _Encoded, need_sizes
 from ..parallel import gather
-from .autoencoder import _Encoded, need_sizes
 
 KINDS = {"gaussian": 0.5, "masking": 0.25, "poisson": 1.0, "salt_and_pepper": 0.25}  # and what "auto" stands for
 CHAINS = ("sampled", "mean", "langevin")

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from ..estimator import Model, Seed
 from ..hyper import checked, choice, count, hyper, number
 from ..joints.network import like
+from ..networks import _Pictures, _Samples, need_size, need_sizes
 from ..parallel import average, gather, rank_and_size
 from ..training import Shuffled, centre_and_scale, one_cycle
-from .autoencoder import _Pictures, _Samples, need_size, need_sizes
 
 KEPT = 0.999  # how much of the averaged generator stays at each step
 

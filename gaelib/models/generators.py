@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ..core import Climb, Given, Joint, climb
 from ..hyper import checked, count, hyper, need_number
 from ..joints.network import FAST, like, normal
+from ..networks import _Neural, _Samples
 from ..parallel import all_sum, rank_and_size
-from .autoencoder import _Neural, _Samples
 
 SEARCH = ((200, 0.05), (50, 0.01))  # steps of Adam and their size, for a code that nobody remembers
 VISIT = (3, 0.03)  # and for a code that is kept, at each visit

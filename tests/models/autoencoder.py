@@ -210,7 +210,7 @@ def test_layers_in_bfloat16_learn_as_well_and_densities_stay_in_float32(noise, d
 def test_bfloat16_is_chosen_where_it_pays(digits, monkeypatch):
     wide = np.tile(digits[:40], 4)  # 256 columns
     for pays in (True, False):
-        monkeypatch.setattr("gaelib.models.autoencoder.multiplies_bfloat16", lambda device, pays=pays: pays)
+        monkeypatch.setattr("gaelib.networks.multiplies_bfloat16", lambda device, pays=pays: pays)
         for X, chosen in ((wide, pays), (digits[:40], False)):
             auto, said = (
                 Autoencoder(1, precision=p, **QUICK).fit(X) for p in ("auto", ("float32", "bfloat16")[chosen])
@@ -357,7 +357,7 @@ BAD = {
     "annealing for ever": (lambda: VAE(anneal=1.0, variance=1.0).fit(X), ValueError, "anneal=1.0", "not below 1", "anneal=0.1"),
     "an unknown precision": (lambda: VAE(precision="half").fit(X), ValueError, "'half'", "auto, float32, bfloat16", "pass one of these"),
     "bits of real numbers": (lambda: VAE(binarise=True).fit(X), ValueError, "binarise=True", "noise='gaussian'", "noise='bernoulli'"),
-    "neither yes nor no": (lambda: VAE(binarise=2).fit(X), ValueError, "binarise=2", "neither True nor False", "pass binarise=True"),
+    "neither yes nor no": (lambda: VAE(binarise=2).fit(X), ValueError, "binarise=2", "neither True nor False", "pass one of the two"),
     "bits beyond one": (lambda: VAE(noise="bernoulli").fit(X), ValueError, "[0, 1]", "0 to 47", "rescale"),
     "counts below nothing": (lambda: VAE(noise="poisson").fit(-X), ValueError, "at least 0", "-47", "pass counts"),
     "an encoder of the wrong length": (

@@ -1,0 +1,302 @@
+"""What every model shares whose decoder is a network: rows that may be pictures, sizes, training, scores, samples."""
+
+import copy
+import math
+from dataclasses import KW_ONLY
+
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from torch import nn
+
+from .core import Amortise, bound, climb, objective
+from .estimator import Estimator, Seed, draw_seed
+from .hyper import checked, choice, count, hyper, need_integer, need_number, number
+from .joints.network import FAST, NOISES, Network, decode_mean, layers, like
+from .parallel import all_sum, gather, rank_and_size
+from .solvers.sums import total
+from .training import Epochs, Shuffled, centre_and_scale, multiplies_bfloat16
+
+ROWS = 4096  # scored at a time
+WIDE = 256  # columns from which layers gain by bfloat16
+STEPS = 64  # an epoch of few rows has about so many
+FIRST = 0.1  # the variance that is learned starts so far below that of the data, and one that is annealed below its end
+
+
+def need_sizes(name, value):
+    """Refuse what are no layer sizes."""
+    if not isinstance(value, (tuple, list)):
+        raise ValueError(f"{name}={value!r} must be a tuple of sizes: pass (256, 128), or () for a linear network")
+    for size in value:
+        need_integer(name, size)
+
+
+def need_size(name, value):
+    """Refuse what is neither "auto" nor a number of rows."""
+    if value != "auto":
+        need_integer(name, value)
+
+
+def need_variance(name, value):
+    """Refuse what is neither "learn" nor a finite number above 0."""
+    if value != "learn":
+        need_number(name, value, 0.0, False, True, f"{name}='learn' or such a number")
+
+
+def need_share(name, value):
+    """Refuse what is no share in [0, 1)."""
+    need_number(name, value, 0.0, True, True, f"{name}=0.1")
+    if value >= 1:
+        raise ValueError(f"{name}={value} is not below 1: pass a share such as {name}=0.1")
+
+
+class _Pictures:
+    """Rows that may come as pictures, and networks of the caller's or by sizes."""
+
+    @property
+    def _length(self):
+        """E, the length of the code."""
+        return self.n_components
+
+    def _rows(self, X, y):
+        return super()._rows(self._flat(X, reset=True), y)
+
+    def _open(self, X, holes=False):
+        return super()._open(self._flat(X), holes)
+
+    def _flat(self, X, reset=False):
+        """Pictures (n, C, H, W) as rows; their shape is kept."""
+        shape = tuple(getattr(X, "shape", ()))
+        if reset:
+            self.shape_ = shape[1:] if len(shape) > 2 else None
+        return X.reshape(shape[0], math.prod(shape[1:])) if len(shape) > 2 else X
+
+    def _inward(self, given, *sizes):
+        """A network that sees rows: a copy of the caller's, to which they are pictures again, or layers."""
+        network = layers(*sizes) if given is None else copy.deepcopy(given)
+        return network if given is None or self.shape_ is None else nn.Sequential(nn.Unflatten(1, self.shape_), network)
+
+    def _outward(self, width):
+        """The decoder: a copy of the caller's, its pictures as rows, or layers."""
+        if self.decoder is None:
+            return layers(self._length, *reversed(self.hidden), width)
+        network = copy.deepcopy(self.decoder)
+        return network if self.shape_ is None else nn.Sequential(network, nn.Flatten())
+
+    def _check_decoder(self, decoder, x):
+        """The decoder on two rows, before any step."""
+        with torch.no_grad():
+            out = decoder(like(decoder, x.new_zeros(len(x), self._length)))
+        if tuple(out.shape) != tuple(x.shape):
+            what = f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns"
+            raise ValueError(f"{what}: change its last layer")
+
+    def _taker(self, data):
+        """(numbers of rows) -> rows; from memory, unless the data are read piece by piece."""
+        if data.streamed:
+            return data.take
+        table = torch.cat(list(data))
+        return lambda i: table.index_select(0, i.to(table.device))
+
+    def _size(self, n):
+        """Rows a step, of n."""
+        return min(max(n // STEPS, 16), 256, n) if self.batch_size == "auto" else min(self.batch_size, n)
+
+    def inverse_transform(self, Z):
+        """What codes decode to, the mean of q_r(x|z): (n, n_components) -> (n, D), or pictures as fit saw them."""
+        with torch.no_grad():
+            x = self._decode(Z, self._length, lambda z: self.joint_.decode(z))
+        return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
+
+
+class _Samples:
+    """What can invent rows: codes are drawn, then decoded."""
+
+    def _draw(self, n, generator):
+        """Codes as the model expects them: (n, n_components)."""
+        return torch.randn(n, self.n_components, generator=generator)
+
+    def sample(self, n_samples=1, random_state=None, noise=True):
+        """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
+        need_integer("n_samples", n_samples)
+        draw = torch.Generator().manual_seed(draw_seed(random_state))
+        x = torch.as_tensor(self.inverse_transform(self._draw(n_samples, draw)))
+        with torch.no_grad():
+            return (self.joint_.around(x, draw) if noise else x).numpy()
+
+
+@hyper
+class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
+    """What all share whose decoder is a network with noise; ``_answer`` says who answers the max."""
+
+    _chapter = "family/neural-autoencoders"
+    _moves = "Adam, a batch at a time"
+
+    n_components: int = count(2)
+    _: KW_ONLY
+    hidden: tuple[int, ...] = checked((256, 128), need_sizes)
+    decoder: nn.Module | None = None
+    noise: str = choice(*NOISES)
+    variance: float | str = checked("learn", need_variance)
+    max_epochs: int = count(50)
+    batch_size: int | str = checked("auto", need_size)
+    lr: float = number(3e-3, "lr=0.003")
+    validation: float = checked(0.1, need_share)
+    patience: int = count(10)
+    precision: str = choice("auto", "float32", "bfloat16")
+    random_state: Seed = None
+    verbose: int = 0
+
+    T, prior, draws, anneal, binarise = 0.0, "flat", 1, 0.0, False
+    _project = None  # takes a code back to where it may be
+
+    @property
+    def _n_features_out(self):
+        return self._length
+
+    # --- Before the fit ---
+
+    def _check(self, n, width):
+        if (kept := n - math.ceil(self.validation * n)) < 2:
+            few = f"validation={self.validation} of n_samples={n} leaves {kept} to learn from"
+            raise ValueError(f"{few}, and 2 are needed: pass more rows")
+
+    def _start(self, data, generator):
+        self._check_support(data)
+        centre, scale = centre_and_scale(data)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            encoder, decoder = self._networks(data.width, scale)
+        if self.decoder is None:
+            decode_mean(decoder, self.noise, centre)
+        learn = self.variance == "learn"
+        variance = FIRST * scale**2 if learn else self.variance
+        joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.to("cpu", data.dtype), scale)
+        data.memo["seed"] = int(torch.randint(2**31, (), generator=generator))
+        self._check_networks(joint, data.take(torch.arange(min(len(data), 2))).cpu())
+        pays = self.precision == "auto" and data.width >= WIDE and multiplies_bfloat16(data.device)
+        joint.bfloat16 = pays or self.precision == "bfloat16"
+        return joint.to(data.device)
+
+    def _networks(self, width, scale):
+        """Encoder and decoder of rows of this width, before their training; ``scale`` is the data's."""
+        return self._encoder(width), self._outward(width)
+
+    def _encoder(self, width):
+        """The encoder, where there is one."""
+
+    def _check_support(self, data):
+        if self.noise == "gaussian":
+            return
+        low, high = min(float(x.min()) for x in data), max(float(x.max()) for x in data)
+        if self.noise == "bernoulli" and not 0 <= low <= high <= 1:
+            raise ValueError(f"noise='bernoulli' needs entries in [0, 1], got {low:g} to {high:g}: rescale them")
+        if self.noise == "poisson" and low < 0:
+            raise ValueError(f"noise='poisson' needs counts of at least 0, got {low:g}: pass counts")
+
+    def _check_networks(self, joint, x):
+        """The networks on two rows, before any step."""
+        self._check_decoder(joint.eval().decoder, x)
+
+    # --- The fit ---
+
+    def _learn(self, joint, data, history):
+        rank, seed = rank_and_size()[0], data.memo["seed"]
+        draw = torch.Generator().manual_seed(seed + 2 * rank)
+        order = torch.randperm(len(data), generator=draw)[: min(gather(len(data)))]  # as many steps in every process
+        held, rows = order.split([m := math.ceil(self.validation * len(order)), len(order) - m])
+        take = self._taker(data)
+        noise = torch.Generator(data.device).manual_seed(seed + 2 * rank + 1)
+        batches = Shuffled(lambda i: i, rows, self._size(len(rows)), draw)
+        steps, end = self.max_epochs * len(batches) * self.anneal, float(joint.log_variance.detach())
+
+        def score(i, noise=noise):
+            x, answer = take(i), self._answer(joint, noise, rows=i)
+            x = torch.bernoulli(x, generator=noise) if self.binarise else x
+            return bound(joint, x, answer, self.draws) if self.draws > 1 else objective(joint, x, answer)
+
+        def anneal(step):
+            if self.anneal:
+                joint.tenth.data.fill_((end + math.log(FIRST) * max(0.0, 1 - step / steps)) / FAST)
+
+        def judge():
+            same = torch.Generator(data.device).manual_seed(0)  # noise that every epoch is judged by
+            values = [total(score(i, same)).cpu() for i in held.split(ROWS)]
+            sums = all_sum({"value": sum(values), "n": torch.tensor(float(m), dtype=torch.float64)})
+            return float(sums["value"] / sums["n"])
+
+        anneal(0)
+        wait = math.ceil(self.anneal * self.max_epochs)
+        epochs = Epochs(joint, lambda i: score(i).mean(), judge if m else None, self.patience, wait, anneal)
+        epochs.climb(batches, self.max_epochs, self.lr, history, self.verbose)
+        return True
+
+    def _keep(self, data, joint, history):
+        joint.bfloat16 = False
+        super()._keep(data, joint.eval().to(data.dtype), history)  # steps are in float32, answers in the data's dtype
+
+    def _finish(self, data):
+        self.variance_ = float(self.joint_.variance.detach()) if self.noise == "gaussian" else None
+
+    # --- Afterwards ---
+
+    def _scores(self, joint, x):
+        """The bound of each row, by noise that is the same for all: (n, D) -> (n,), nats."""
+        answer = self._answer(joint, torch.Generator(x.device).manual_seed(0), shared=True)
+        return bound(joint, x, answer, self.score_draws) if self.T else objective(joint, x, answer)
+
+    def score_samples(self, X):
+        """(n, D) -> (n,), nats: log q_r(x|e(x)), or at T = 1 an importance-weighted bound on the log evidence."""
+        return self._open(X).map(lambda x: torch.cat([self._scores(self.joint_, part) for part in x.split(ROWS)]))
+
+    def transform(self, X):
+        """The code, at T = 1 the mean of q(z|x): (n, D) -> (n, n_components)."""
+        return self._open(X).map(lambda x: self._code(self.joint_, x))
+
+    def impute(self, X, steps=200):
+        """Fill missing entries (NaN) by what the best code for the present ones decodes to: (n, D) -> (n, D).
+
+        The code climbs by Adam from `transform`'s answer for the row with its holes at the data's mean.
+        """
+
+        def fill(x):
+            joint, there = self.joint_, ~x.isnan()
+            known = torch.where(there, x, joint.centre)
+            z = self._code(joint, known)
+            up = {"optimiser": torch.optim.Adam, "project": self._project}
+            z = climb(lambda z: joint.log_joint(known, z, there), z, steps, 0.05, **up)
+            return torch.where(there, x, joint.decode(z))
+
+        return self._open(X, holes=True).map(fill)
+
+
+@hyper
+class _Encoded(_Neural):
+    """What both autoencoders share: a network answers the max."""
+
+    _: KW_ONLY
+    encoder: nn.Module | None = None
+
+    @property
+    def _halves(self):
+        """How many numbers the encoder gives for one of the code: a mean, and at T > 0 a log scale."""
+        return 2 if self.T else 1
+
+    def _encoder(self, width):
+        return self._inward(self.encoder, width, *self.hidden, self._length * self._halves)
+
+    def _check_networks(self, joint, x):
+        joint.eval()
+        with torch.no_grad():
+            z, wanted = joint.encode(x), self._length * self._halves
+        if z.ndim != 2 or z.shape[1] != wanted:
+            halves = ", mean and log scale" * (self._halves - 1)
+            needs = f"n_components={self._length} needs (n, {wanted}){halves}"
+            raise ValueError(f"the encoder answers {tuple(z.shape)}, but {needs}: change its last layer")
+        super()._check_networks(joint, x)
+
+    def _answer(self, joint, generator=None, shared=False, rows=None):
+        encode = (lambda x: joint.encode(x).chunk(2, 1)) if self.T else joint.encode
+        return Amortise(encode, self.T, generator, shared)
+
+    def _code(self, joint, x):
+        return joint.encode(x)[:, : self._length]
