@@ -319,6 +319,7 @@ def test_who_listens_hears_it(demo, kind):
     press(figure, 1, "ArrowUp")
     assert handle.get_attribute("aria-valuetext") != before
     assert figure.locator("output").count() == 1  # a live region: its words are read when they change
+    assert figure.locator("output").is_visible()
     assert all(text in figure.locator("output").text_content() for name, text in said(figure).items() if name[0] != "q")
     page.evaluate((ROOT / "tests/vendor/axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate(
@@ -331,6 +332,7 @@ def test_who_listens_hears_it(demo, kind):
 def test_without_scripts_a_still_is_seen(demo, kind):
     _, figure = demo(kind, java_script_enabled=False)
     assert figure.locator("svg").bounding_box()["height"] > 200 and figure.locator("button, input").count() == 0
+    assert figure.locator("output").is_visible()
     words = figure.locator("output").text_content()
     assert all(text in words for text in explorable(kind).numbers.values())
     still = (figure.locator(".gae-handle").evaluate_all, figure.locator("line").evaluate_all)

@@ -1,10 +1,14 @@
 """What a reader does with the pages: searches, rests on a link, prints, reads without scripts."""
 
 import re
+import sys
 
 import pytest
 from conftest import pages
-from test_browser import CHAPTERS, DESKTOP, HTML
+from test_browser import CHAPTERS, DESKTOP, HTML, ROOT
+
+sys.path.insert(0, str(ROOT / "tools"))
+import styles
 
 LONGEST = CHAPTERS[-1]
 
@@ -141,3 +145,42 @@ def test_the_ledger_shows_the_rows_of_one_verdict(open_page, scripts):
     page.locator("#only-all").check()
     assert rows.filter(visible=True).count() == rows.count()
     assert "To be reproduced" not in page.locator("article").inner_text()
+
+
+# --- weight -------------------------------------------------------------------------------------------------
+
+
+def test_styles_that_no_page_can_use_are_dropped_and_no_other(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "base.css").write_text(
+        """@charset "utf-8"; .in { background: url(file.png) } /* } .no { */ .out { top: 0 }"""
+    )
+    (tmp_path / "a/theme.css").write_text("""@import "../base.css";
+        :root { --read: 1px; --unread: 2px; --by-unread: var(--gone) }
+        .in, .out, #here:not(.out) > p { left: var(--read); }
+        .out .in, #gone { left: 0 }  .out::-webkit-x, .in { right: 0 }
+        :is(.in, .out:not(.in)) a[href$=".out"], .out { content: "} .out { /* , "; }
+        @media (min-width: 9px) { .out { top: 0 } .in { top: 1px; } }  @media print { .out { top: 0 } }
+        @font-face { src: url("f.woff2") }  @keyframes out { from { top: 0 } }  .in\\:wide, .out\\:wide { top: 2px }""")
+    assert styles.bundle(tmp_path, ["a/theme.css"], {"in", "here", "in:wide"}) == "".join(
+        [
+            ".in{background: url(file.png)}",
+            ":root{--read: 1px;}",
+            ".in, #here:not(.out) > p{left: var(--read)}",
+            ".out::-webkit-x, .in{right: 0}",
+            ':is(.in, .out:not(.in)) a[href$=".out"]{content: "} .out { /* , "}',
+            "@media (min-width: 9px){.in{top: 1px}}",
+            "@font-face{src: url(a/f.woff2)}@keyframes out{from{top: 0}}.in\\:wide{top: 2px}",
+        ]
+    )
+
+
+def test_every_page_has_the_one_sheet_and_no_idle_script():
+    paths = [p for p in HTML.rglob("*.html") if "_static" not in p.parts and p.name != "index.html"]
+    assert len(paths) > 10
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r'rel="stylesheet"[^>]*href="[^"]*_static/([^"?]+)', text) == ["book.css"], path
+        assert "togglebutton" not in text, path
+    sheet = (HTML / "_static/book.css").read_text(encoding="utf-8")
+    assert len(sheet) <= 150_000 and all(rule in sheet for rule in (".gae-explore", ".bd-sidebar", ".highlight .k"))

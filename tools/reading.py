@@ -10,11 +10,13 @@ import re
 import shutil
 import struct
 import tomllib
+import zlib
 from html import unescape
 from pathlib import Path
 
 import bookext
 import form
+import styles
 from bookext import link, load, para, span
 from bs4 import BeautifulSoup
 from docutils import nodes
@@ -42,8 +44,10 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.format != "html" or app.builder.name == "epub":
         return
     out = Path(app.outdir)
-    for page in out.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
+    pages = [page for page in out.rglob("*.html") if "_static" not in page.parts]
+    sheet = one_sheet(out, pages)
+    for page in pages:
+        text = sheet(page.read_text(encoding="utf-8"))
         unused = SCRIPTS if page.name == "search.html" else f"{SCRIPTS}|{SEARCH}"
         text = re.sub(rf"<script[^>]*\b(?:{unused})\.js[^>]*></script>\s*", "", text)
         if page.name != "search.html":  # its inline script needs them at once
@@ -51,12 +55,55 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
             text = re.sub(r'<script (src="[^"]*_static/[^>]*>)', r"<script defer \1", text)
         if 'class="gae-explore"' not in text:
             text = re.sub(r"<script[^>]*explore\.js[^>]*></script>\s*", "", text)
+        classes = [set(part.split()) for part in re.findall(r'class="([^"]*)"', text)]
+        if not any("toggle" in c or {"admonition", "dropdown"} <= c for c in classes):
+            text = re.sub(r"<script>(?:let toggle|var togglebutton)[^<]*</script>\s*", "", text)
+            text = re.sub(r"<script[^>]*togglebutton\.js[^>]*></script>\s*", "", text)
+        if not any("highlight" in c for c in classes):
+            text = re.sub(r"<script[^>]*(?:clipboard\.min|copybutton)\.js[^>]*></script>\s*", "", text)
+        text = re.sub(r"<pre>.*?</pre>", plain, text, flags=re.DOTALL)
+        text = re.sub(
+            r"<img (?=[^>]*_static/images/)(?![^>]*loading=)", '<img loading="lazy" ', text
+        )  # in a menu that is shut
         text = re.sub(r'<link rel="preload" as="script"[^>]*/>\s*', "", text)
         first, *others = re.split(r'<meta name="viewport"[^>]*>', text)
         text = first + '<meta name="viewport" content="width=device-width, initial-scale=1">' + "".join(others)
         page.write_text(re.sub(r'<img [^>]*src="([^"]+\.png)"[^>]*>', sized(page), text), encoding="utf-8")
     for file in {*out.rglob("fontawesome.js*"), *out.rglob("*.map")}:
         file.unlink()
+
+
+def plain(match) -> str:
+    """For re.sub: code without a tag around each name, comma and space, which have the colour of the rest."""
+    return re.sub(r'<span class="(?:n|nn|p|w)">([^<]*)</span>', r"\1", match[0])
+
+
+STYLE = r'<link(?=[^>]*rel="stylesheet")[^>]*href="([^"]*_static/)([^"?]+)[^>]*>'
+NAMED = r'(?:class|id)="([^"]*)"'
+
+
+def one_sheet(out: Path, pages: list[Path]):
+    """The function that puts one link to `_static/book.css` where a page has its style sheets, and the sheet itself."""
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    names = {name for text in texts.values() for part in re.findall(NAMED, text) for name in part.split()}
+    scripts = [file.read_text(encoding="utf-8") for file in out.rglob("_static/**/*.js")]
+    scripts += [script for text in texts.values() for script in re.findall("<script.*?</script>", text, re.DOTALL)]
+    names.update(name for script in scripts for name in re.findall(r"[\w-]+", script))
+    sheets = dict.fromkeys(name for text in texts.values() for _, name in re.findall(STYLE, text))
+    sheets.pop("book.css", None)  # a page that is not built anew has it already
+    if not sheets:
+        return str
+    css = styles.bundle(out / "_static", sheets, names)
+    (out / "_static" / "book.css").write_text(css, encoding="utf-8")
+
+    def put(text: str) -> str:
+        first, *others = re.split(rf"(?:{STYLE}\s*)", text)[::3]
+        if not others:
+            return text
+        link = f'<link rel="stylesheet" href="{re.search(STYLE, text)[1]}book.css?v={zlib.crc32(css.encode()):08x}"/>'
+        return first + link + "\n".join(others)
+
+    return put
 
 
 def sized(page: Path):
@@ -67,7 +114,7 @@ def sized(page: Path):
         if "_images" not in match[1] or not file.exists():
             return match[0]
         width, height = struct.unpack(">II", file.read_bytes()[16:24])
-        return f'<img loading="lazy" width="{width}" height="{height}" {match[0][5:]}'
+        return f'<img loading="lazy" decoding="async" width="{width}" height="{height}" {match[0][5:]}'
 
     return image
 
