@@ -1,4 +1,4 @@
-"""Denoisers of Gaussian noise: one level, or every level at once (ledger K2, K8)."""
+"""Corruptions, and denoisers of Gaussian noise: one level, or every level at once (ledger K2, K8)."""
 
 import torch
 from torch import Generator, Tensor, nn
@@ -38,6 +38,43 @@ class Denoiser(nn.Module):
         sigma = self.sigma.to(x).expand(len(x), 1) if sigma is None else sigma
         v = 1 + sigma**2
         return x / v + sigma * v.rsqrt() * self.network(torch.cat([x * v.rsqrt(), sigma.log() / 4], 1))
+
+
+class Corruption(nn.Module):
+    """A row made worse by draws of ``generator``: (n, D) -> (n, D).
+
+    Parameters
+    ----------
+    kind : "gaussian", "masking", "poisson" or "salt_and_pepper"
+        Noise of standard deviation ``amount``; a share of the entries at their mean; counts, ``amount`` of them
+        expected for each unit, divided by it; a share of the entries at ``low`` or ``high``.
+    amount, low, high : float
+    mean : Tensor (D,)
+
+    Examples
+    --------
+    >>> Corruption("salt_and_pepper", 0.999999, torch.zeros(1), 0.0, 1.0)(torch.full((2, 50), 0.5)).unique()
+    tensor([0., 1.])
+    """
+
+    def __init__(self, kind: str, amount: float, mean: Tensor, low: float = 0.0, high: float = 1.0):
+        super().__init__()
+        self.kind, self.amount, self.low, self.high = kind, amount, low, high
+        self.register_buffer("mean", mean.clone())
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        if self.kind == "gaussian":
+            return x + self.amount * like_normal(x, generator)
+        if self.kind == "poisson":
+            return torch.poisson((self.amount * x).clamp(min=0), generator=generator) / self.amount
+        hit, side = torch.rand((2, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
+        if self.kind == "masking":
+            return torch.where(hit < self.amount, self.mean.to(x), x)
+        return torch.where(hit < self.amount, self.low + (self.high - self.low) * (side < 0.5), x)
+
+
+def like_normal(x, generator):
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
 class Levels(Joint):

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from ..core import Amortise, Infer, Joint
 from ..estimator import draw_seed
 from ..hyper import checked, choice, count, hyper, need_choice, need_integer, need_number, number
-from ..joints.denoiser import Denoiser
+from ..joints.denoiser import Corruption, Denoiser
 from ..joints.network import layers, tied
 from ..networks import _Encoded, need_sizes
 from ..parallel import gather
@@ -72,43 +72,6 @@ class Contracted:
 def jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The slopes of every row's answer in that row: (n, D) -> (n, E, D)."""
     return torch.func.vmap(torch.func.jacrev(lambda row: f(row[None])[0]))(x)
-
-
-class Corruption(nn.Module):
-    """A row made worse by draws of ``generator``: (n, D) -> (n, D).
-
-    Parameters
-    ----------
-    kind : "gaussian", "masking", "poisson" or "salt_and_pepper"
-        Noise of standard deviation ``amount``; a share of the entries at their mean; counts, ``amount`` of them
-        expected for each unit, divided by it; a share of the entries at ``low`` or ``high``.
-    amount, low, high : float
-    mean : Tensor (D,)
-
-    Examples
-    --------
-    >>> Corruption("salt_and_pepper", 0.999999, torch.zeros(1), 0.0, 1.0)(torch.full((2, 50), 0.5)).unique()
-    tensor([0., 1.])
-    """
-
-    def __init__(self, kind: str, amount: float, mean: Tensor, low: float = 0.0, high: float = 1.0):
-        super().__init__()
-        self.kind, self.amount, self.low, self.high = kind, amount, low, high
-        self.register_buffer("mean", mean.clone())
-
-    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        if self.kind == "gaussian":
-            return x + self.amount * like_normal(x, generator)
-        if self.kind == "poisson":
-            return torch.poisson((self.amount * x).clamp(min=0), generator=generator) / self.amount
-        hit, side = torch.rand((2, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
-        if self.kind == "masking":
-            return torch.where(hit < self.amount, self.mean.to(x), x)
-        return torch.where(hit < self.amount, self.low + (self.high - self.low) * (side < 0.5), x)
-
-
-def like_normal(x, generator):
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
 def need_amount(name, value):

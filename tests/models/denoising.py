@@ -8,10 +8,10 @@ import pytest
 import torch
 from gaelib import ContractiveAutoencoder, DenoisingAutoencoder, data
 from gaelib.core import Amortise, Joint, ascend, objective
-from gaelib.joints.denoiser import Levels
+from gaelib.joints.denoiser import Corruption, Levels
 from gaelib.joints.network import Network, layers, tied
 from gaelib.joints.rbm import RBM
-from gaelib.models.denoising import Contracted, Corrupted, Corruption
+from gaelib.models.denoising import Contracted, Corrupted
 from gaelib.training import adam, one_cycle
 from torch import nn
 

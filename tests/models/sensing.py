@@ -6,14 +6,29 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from gaelib import GGAE, LGAE, LLGAE, MPPCA, PPCA, VAE, Autoencoder, GaussianMixture, KMeans, Memory, data
+from gaelib import (
+    GGAE,
+    LGAE,
+    LLGAE,
+    MPPCA,
+    NMF,
+    PPCA,
+    VAE,
+    Autoencoder,
+    DenoisingAutoencoder,
+    GaussianMixture,
+    KMeans,
+    Memory,
+    data,
+)
 from gaelib.core import Exact, Soft, objective
 from gaelib.joints.flats import Flats
 from gaelib.joints.linear import LinearGaussian
+from gaelib.joints.measured import Measured
 from gaelib.joints.mixture import Mixture
 from gaelib.joints.network import Network, layers
 from gaelib.models.ggae import KernelMixture
-from gaelib.models.sensing import Measured, leaves, sense
+from gaelib.models.sensing import leaves, sense
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import Ridge
@@ -315,6 +330,12 @@ UNBOUND = {"Measured": "It learns nothing of its own, so it has no sums; its max
 Y, A2 = np.ones((3, 2)), np.eye(2, 4)
 PLANE = Flats(torch.zeros(1, 4), torch.eye(4)[None, :, :2])
 NET = Network(layers(2, 4))
+
+
+def denoiser():
+    return DenoisingAutoencoder(hidden=(4,), max_epochs=1, random_state=0).fit(np.eye(4))
+
+
 BAD = {
     "sensing before fit": (lambda: sense(MPPCA(), Y, A2), Exception, "MPPCA", "not fitted", "fit"),
     "measurements of another number": (lambda: sense(PLANE, np.ones((3, 5)), A2), ValueError, "(3, 5)", "(2, 4)", "pass y as (n, M)"),
@@ -331,5 +352,11 @@ BAD = {
     "codes to start from of another form": (lambda: sense(NET, Y, A2, start=np.ones(2)), ValueError, "(2,)", "(restarts, E)", "pass such codes"),
     "counts seen through a matrix": (lambda: sense(Network(layers(2, 4), noise="poisson"), Y, A2), ValueError, "'poisson'", "no sigma^2", "pass variance="),
     "an encoder that guesses": (lambda: sense(torch.nn.Identity(), Y, A2), TypeError, "Identity", "5 kinds", "pass Flats"),
+    "parts seen through a matrix": (lambda: sense(NMF(1).fit(np.eye(4)), Y, A2), TypeError, "NMF", "5 kinds", "such as a fitted MPPCA"),
+    "a class instead of a model": (lambda: sense(MPPCA, Y, A2), TypeError, "MPPCA", "5 kinds", "a fitted MPPCA"),
+    "several temperatures": (lambda: sense(PLANE, Y, A2, T=np.array([0, 1])), ValueError, "array([0, 1])", "neither 0 nor 1", "pass T=0"),
+    "a matrix too large to square": (lambda: sense(PLANE, Y, 1e200 * A2, 1.0), ValueError, "1e+200", "noise=1", "in larger units"),
+    "noise too large to square": (lambda: sense(PLANE, Y, A2, 1e200), ValueError, "up to 1", "noise=1e+200", "in larger units"),
+    "a code as long as the row": (lambda: sense(denoiser(), Y, A2, start=np.ones((3, 2))), ValueError, "(3, 2)", "(restarts, 4)", "pass such codes"),
     "no restart": (lambda: sense(NET, Y, A2, restarts=0), ValueError, "restarts=0", "at least 1", "pass restarts=1"),
 }  # fmt: skip
