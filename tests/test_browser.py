@@ -42,7 +42,7 @@ def test_first_load_is_light(browser, site, path):
     context.close()
     fonts = {url.split("/")[-1] for url in size if "mathjax" not in url and re.search(r"woff2?$", url)}
     assert fonts == {"icons.woff2"}  # a sign outside gae.css's list would fetch the theme's 150 KB
-    assert len(size) > 15 and sum(size.values()) <= 700_000, sorted(size.items(), key=lambda x: -x[1])[:8]
+    assert len(size) > 15 and sum(size.values()) <= 600_000, sorted(size.items(), key=lambda x: -x[1])[:8]
 
 
 def test_keyboard(open_page):
