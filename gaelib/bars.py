@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from .core import Amortise, Climb, Exact, Given, Kept, Soft
-from .estimator import Model, documentation
+from .estimator import Fitting, documentation
 from .hyper import several
 
 __all__ = ["Explanation", "explain"]
@@ -60,7 +60,7 @@ class Explanation:
         return f'<table><caption style="text-align:left">{title}</caption>{cells}</table>{link}'
 
 
-def explain(model: Model) -> Explanation:
+def explain(model: Fitting) -> Explanation:
     """Fill the book's objective bar for a fitted model.
 
     Parameters
@@ -93,13 +93,13 @@ def explain(model: Model) -> Explanation:
       nats     -1.26551 a row after 2 steps
       chapter  ...cases/discrete-codes.html
     """
-    if not isinstance(model, Model):
+    if not isinstance(model, Fitting):
         raise TypeError(
             f"explain got a {type(model).__name__}, which is no model of this package: pass a fitted estimator, "
             "such as KMeans(3).fit(X)"
         )
     check_is_fitted(model)
-    code, prior, decoder = model.joint_.terms()
+    code, prior, decoder = model._terms()
     return Explanation(
         model=" ".join(repr(model).split()),
         lines={

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 from tqdm import tqdm
 
-from .estimator import Model
+from .estimator import Fitting
 from .rows import Table
 
 __all__ = ["Comparison", "compare"]
@@ -27,7 +27,7 @@ class Comparison(list[dict[str, Any]]):
         Name -> the fitted estimator.
     """
 
-    def __init__(self, rows: Iterable[dict[str, Any]], models: Mapping[str, Model]):
+    def __init__(self, rows: Iterable[dict[str, Any]], models: Mapping[str, Fitting]):
         super().__init__(rows)
         self.models = dict(models)
 
@@ -55,7 +55,7 @@ def shown(value):
 
 
 def compare(
-    X: Table, models: Iterable[Model] | Mapping[str, Model], test: Table | None = None, verbose: int = 1
+    X: Table, models: Iterable[Fitting] | Mapping[str, Fitting], test: Table | None = None, verbose: int = 1
 ) -> Comparison:
     """Fit copies of several models to X, and measure them on ``test``.
 
@@ -102,7 +102,7 @@ def compare(
     if not named:
         raise ValueError("compare got 0 models: pass at least one, such as [KMeans(3)]")
     for name, model in named.items():
-        if not isinstance(model, Model):
+        if not isinstance(model, Fitting):
             raise TypeError(f"{name} is a {type(model).__name__}, no model of this package: pass an estimator")
     test, rows = X if test is None else test, []
     named = {name: clone(model) for name, model in named.items()}

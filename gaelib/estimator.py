@@ -83,6 +83,10 @@ class Fitting(BaseEstimator):
     _on_step = None  # who hears of each step, during a fit
     _goes_on = False  # whether a fit is made of passes, of which it tells and after which it can go on
 
+    def _terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        return self.joint_.terms()
+
     @property
     def _doc_link_template(self):  # where scikit-learn's picture of an estimator sends who wants to read on
         return documentation() and f"{documentation()}api.html#api-{type(self).__name__.lower()}"

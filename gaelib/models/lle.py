@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..core import Joint
 from ..estimator import Fitting
-from ..hyper import count, fitted, hyper, number
+from ..hyper import count, fitted, hyper, number, several
 from ..noise import gaussian
 from ..parallel import rank_and_size
 from ..rows import Array, Table
@@ -65,6 +65,15 @@ class Barycentre(Joint):
         self.register_buffer("points", points.clone())
         self.register_buffer("index", index.clone())
         self.reg = reg
+
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        D = self.points.shape[1]
+        return (
+            f"the weights of {several(self.index.shape[1], 'neighbour')}, of sum 1",
+            "flat",
+            f"the weighted sum of the neighbours and Gaussian noise, {several(D, 'feature')}",
+        )
 
     def extra_repr(self) -> str:
         return f"points={len(self.points)}, neighbours={self.index.shape[1]}, features={self.points.shape[1]}"
@@ -161,6 +170,9 @@ class LocallyLinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     >>> bool((np.diff(y) > 0).all() or (np.diff(y) < 0).all())  # the arc is unrolled
     True
     """
+
+    _chapter = "family/maps"
+    _moves = "eigenvectors, at once"
 
     n_neighbors: int = count(5)
     n_components: int = count(2)

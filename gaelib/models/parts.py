@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core import Kept
 from ..estimator import Estimator, Iterative
-from ..hyper import choice, count, fitted, flag, hyper, number
+from ..hyper import choice, count, fitted, flag, hyper, number, several
 from ..joints.parts import ATOMS, Parts
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
@@ -40,12 +40,27 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     reconstruction_err_: float = fitted()
     joint_: Parts = fitted()
 
+    _chapter = "family/parts"
+    _answers = "each row's code, by rounds over its entries"
+    _moves = "rounds over the parts, from sums, a pass over the data at a time"
+
     starts = ("random",)  # the words that ``init`` may be
     positive = False  # whether X may have no negative entry
 
     @property
     def _n_features_out(self):
         return self.components_.shape[0]
+
+    def _terms(self):
+        K, D = self.joint_.parts.shape
+        sign = "at least 0" if self.joint_.code == "positive" else "of either sign"
+        prior = f"exponential: {self.joint_.penalty:g} nats a unit" if self.joint_.penalty else "flat"
+        noise = "Poisson noise" if self.joint_.counts else "Gaussian noise of variance 0.5"
+        return (
+            f"u, {several(K, 'weight')} {sign}",
+            prior,
+            f"the weighted sum of the parts and {noise}, {several(D, 'feature')}",
+        )
 
     def _rows(self, X, y):
         data = super()._rows(X, y)

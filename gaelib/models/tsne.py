@@ -132,6 +132,15 @@ class PointMap(Joint):
         super().__init__()
         self.register_buffer("map", map.clone())
 
+    def terms(self) -> tuple[str, str, str]:
+        """Code, prior and decoder in words, for `explain`."""
+        n, d = self.map.shape
+        return (
+            "none: a row of data is a pair of neighbours",
+            "none",
+            f"Student's kernel of a map of {n:,} points in {d} dimensions",
+        )
+
     def extra_repr(self) -> str:
         return "points={}, dimensions={}".format(*self.map.shape)
 
@@ -216,6 +225,10 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
     >>> Y.shape, bool(np.ptp(Y[:5], axis=0).max() < abs(Y[:5].mean(0) - Y[5:].mean(0)).max())
     ((10, 2), True)
     """
+
+    _chapter = "family/maps"
+    _answers = "nobody: there is no code"
+    _moves = "gradient steps with momentum"
 
     n_components: int = count(2)
     _: KW_ONLY

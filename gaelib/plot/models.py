@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..estimator import Model
+from ..estimator import Fitting
 from ..rows import Table
 from .canvas import PALETTE
 
@@ -17,7 +17,7 @@ __all__ = ["codes", "components", "history", "reconstructions", "samples"]
 LEGIBLE = 2 * len(PALETTE)  # classes that colours and markers can tell apart
 
 
-def components(model: Model, shape: tuple[int, ...] | None = None, columns: int = 10) -> Any:
+def components(model: Fitting, shape: tuple[int, ...] | None = None, columns: int = 10) -> Any:
     """What the parameters look like: centres, axes, atoms or stored rows, one picture each.
 
     Parameters
@@ -47,7 +47,7 @@ def components(model: Model, shape: tuple[int, ...] | None = None, columns: int 
     raise lacking(model, "components", "one with components_ or cluster_centers_")
 
 
-def reconstructions(model: Model, X: Table, shape: tuple[int, ...] | None = None, n: int = 10) -> Any:
+def reconstructions(model: Fitting, X: Table, shape: tuple[int, ...] | None = None, n: int = 10) -> Any:
     """Rows above, what their codes decode to below.
 
     Parameters
@@ -71,7 +71,7 @@ def reconstructions(model: Model, X: Table, shape: tuple[int, ...] | None = None
     )
 
 
-def samples(model: Model, n: int = 20, shape: tuple[int, ...] | None = None, columns: int = 10, seed: int = 0) -> Any:
+def samples(model: Fitting, n: int = 20, shape: tuple[int, ...] | None = None, columns: int = 10, seed: int = 0) -> Any:
     """New rows drawn from a model that can draw.
 
     Parameters
@@ -92,7 +92,7 @@ def samples(model: Model, n: int = 20, shape: tuple[int, ...] | None = None, col
     return drawn(array(model.sample(n, random_state=seed)), shape, columns)
 
 
-def codes(model: Model, X: Table, labels: Sequence[Any] | None = None) -> Any:
+def codes(model: Fitting, X: Table, labels: Sequence[Any] | None = None) -> Any:
     """The first two entries of every row's code, coloured by ``labels``.
 
     Parameters
@@ -128,7 +128,7 @@ def codes(model: Model, X: Table, labels: Sequence[Any] | None = None) -> Any:
     return ax
 
 
-def history(model: Model) -> Any:
+def history(model: Fitting) -> Any:
     """The objective before each step of the fit, nats a row.
 
     Returns
@@ -146,7 +146,7 @@ def history(model: Model) -> Any:
 
 def check(model):
     """Refuse what is not fitted."""
-    if not isinstance(model, Model):
+    if not isinstance(model, Fitting):
         raise TypeError(f"a {type(model).__name__} is no model of this package: pass a fitted estimator")
     check_is_fitted(model)
 
