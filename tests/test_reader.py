@@ -183,4 +183,6 @@ def test_every_page_has_the_one_sheet_and_no_idle_script():
         assert re.findall(r'rel="stylesheet"[^>]*href="[^"]*_static/([^"?]+)', text) == ["book.css"], path
         assert "togglebutton" not in text, path
     sheet = (HTML / "_static/book.css").read_text(encoding="utf-8")
-    assert len(sheet) <= 150_000 and all(rule in sheet for rule in (".gae-explore", ".bd-sidebar", ".highlight .k"))
+    assert len(sheet) <= 150_000 and all(
+        rule in sheet for rule in (".gae-explore", ".bd-sidebar", 'html[data-theme="dark"] .highlight .k')
+    )

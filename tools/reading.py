@@ -353,5 +353,5 @@ def setup(app: Sphinx) -> dict:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.add_builder(Epub, override=True)
     app.connect("html-page-context", without_scripts)
-    app.connect("build-finished", lighten)
+    app.connect("build-finished", lighten, priority=900)  # the theme writes its colours of code then, too
     return {"parallel_read_safe": True, "parallel_write_safe": True}
