@@ -14,18 +14,18 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ..core import Amortise, Infer, Joint
 from ..estimator import draw_seed
-from ..hyper import checked, choice, count, hyper, need_choice, need_integer, need_number, number
+from ..hyper import checked, choice, count, hyper, need_choice, need_integer, need_number, number, switch
 from ..joints.denoiser import Corruption, Denoiser
 from ..joints.network import layers, tied
 from ..networks import _Encoded, need_sizes
 from ..parallel import gather
+from ..rows import real, view
 
 KINDS = {"gaussian": 0.5, "masking": 0.25, "poisson": 1.0, "salt_and_pepper": 0.25}  # and what "auto" stands for
 CHAINS = ("sampled", "mean", "langevin")
@@ -50,7 +50,7 @@ class Corrupted:
 
 
 class Contracted:
-    """``infer`` pays ``weight`` times the squared slopes of its encoder, summed: nats (ledger K3, K9).
+    """``infer`` pays ``weight`` times the squared slopes of its encoder, per ``unit`` of x: nats (ledger K3, K9).
 
     Examples
     --------
@@ -60,12 +60,12 @@ class Contracted:
     True
     """
 
-    def __init__(self, infer: Amortise, weight: float | Tensor):
-        self.infer, self.weight = infer, weight
+    def __init__(self, infer: Amortise, weight: float | Tensor, unit: float | Tensor = 1.0):
+        self.infer, self.weight, self.unit = infer, weight, unit
 
     def __call__(self, joint: Joint, x: Tensor) -> tuple[Tensor, Tensor]:
         z, bonus = self.infer(joint, x)
-        slopes = jacobian(self.infer.encoder, x)
+        slopes = self.unit * jacobian(self.infer.encoder, x)  # in the data's own units their squares may overflow
         return z, bonus - self.weight * slopes.square().flatten(1).sum(1)
 
 
@@ -141,6 +141,11 @@ class DenoisingAutoencoder(_Encoded):
         share = self.corruption in ("masking", "salt_and_pepper")
         if share and self.amount != "auto" and self.amount >= 1:
             raise ValueError(f"amount={self.amount} is no share of the entries: pass one below 1, such as amount=0.25")
+
+    def _check_support(self, data):
+        super()._check_support(data)
+        if self.corruption == "poisson" and (low := min(float(x.min()) for x in data)) < 0:
+            raise ValueError(f"corruption='poisson' needs counts of at least 0, got {low:g}: pass counts")
 
     @property
     def _length(self):
@@ -227,7 +232,8 @@ class DenoisingAutoencoder(_Encoded):
         if start is None:
             noise = torch.randn((n_samples, self.n_features_in_), generator=draw, dtype=joint.centre.dtype)
             return joint.centre + joint.scale * noise
-        start = torch.as_tensor(np.asarray(start)).to(joint.centre).flatten(1)
+        start = view(real(start, "start")).to(joint.centre)
+        start = start.flatten(1) if start.ndim > 2 else start
         if start.shape != (n_samples, self.n_features_in_):
             wanted = (n_samples, self.n_features_in_)
             raise ValueError(f"start has shape {tuple(start.shape)}, the chains need {wanted}: pass one row a chain")
@@ -275,8 +281,8 @@ class ContractiveAutoencoder(_Encoded):
     >>> angle = np.random.default_rng(0).uniform(0, 6.28, 1000)
     >>> X = np.stack([np.cos(angle), np.sin(angle)], 1)
     >>> model = ContractiveAutoencoder(16, max_epochs=20, random_state=0).fit(X)
-    >>> along = model.tangents(np.array([[1.0, 0.0]]), 1)[0, 0]  # of the circle, at its rightmost point
-    >>> bool(abs(along[1]) > 0.9)
+    >>> outward = (model.tangents(X, 1)[:, 0] * X).sum(1)  # no tangent of a circle points outward
+    >>> bool(np.median(np.abs(outward)) < 0.5)
     True
     """
 
@@ -287,7 +293,7 @@ class ContractiveAutoencoder(_Encoded):
     _: KW_ONLY
     hidden: tuple[int, ...] = checked((), need_sizes)
     weight: float = number(0.3, "weight=0.3, or 0 for a plain autoencoder", closed=True)
-    tied: bool = True
+    tied: bool = switch(True)
 
     def _check(self, n, width):
         super()._check(n, width)
@@ -303,7 +309,7 @@ class ContractiveAutoencoder(_Encoded):
         plain = super()._answer(joint, generator, shared)
         if shared:
             return plain
-        return Contracted(plain, self.weight * joint.scale**4 / (2 * joint.variance))
+        return Contracted(plain, self.weight / (2 * joint.log_variance.exp()), joint.scale)
 
     def tangents(self, X, n_directions):
         """The directions in which the code moves most, longest first: (n, D) -> (n, n_directions, D), orthonormal rows.

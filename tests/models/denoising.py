@@ -265,6 +265,14 @@ def test_nothing_depends_on_units(model, unit, digits):
     assert abs(there.variance_ / (here.variance_ * unit**2) - 1) < 1e-3
 
 
+@pytest.mark.parametrize(("dtype", "unit"), [(np.float32, 2.0**-100), (np.float64, 2.0**500)])
+def test_a_price_on_slopes_has_no_largest_unit(dtype, unit, digits):
+    """Slopes per unit of the data, whose squares no floating-point number holds."""
+    here, there = (ContractiveAutoencoder(8, **QUICK).fit((digits * s).astype(dtype)) for s in (1.0, unit))
+    codes = here.transform(digits.astype(dtype)), there.transform((digits * unit).astype(dtype))
+    assert np.abs(codes[0] - codes[1]).max() < 1e-3
+
+
 @BOTH
 def test_a_score_is_the_same_twice_and_alone(model, digits):
     fitted = model(**QUICK).fit(digits)
@@ -340,6 +348,11 @@ BAD = {
     "no steps": (lambda: DAE(**QUICK).fit(X).sample(steps=0), ValueError, "steps=0", "at least 1", "pass steps=1"),
     "starts for other chains": (
         lambda: DAE(**QUICK).fit(X).sample(3, start=X), ValueError, "(12, 4)", "(3, 4)", "pass one row a chain"),
+    "chains from nowhere": (
+        lambda: DAE(**QUICK).fit(X).sample(1, start=[[np.nan] * 4]), ValueError, "start", "4 non-finite of 4", "pass finite numbers"),
+    "a chain from a flat row": (
+        lambda: DAE(**QUICK).fit(X).sample(1, start=X[0]), ValueError, "(4,)", "(1, 4)", "pass one row a chain"),
+    "tied in words": (lambda: CAE(tied="no").fit(X), ValueError, "tied='no'", "neither True nor False", "pass one of the two"),
     "sample before fit": (lambda: DAE().sample(), ValueError, "not fitted", "DenoisingAutoencoder", "fit"),
     "a price below nothing": (lambda: CAE(weight=-1).fit(X), ValueError, "weight=-1", "at least 0", "weight=0.3"),
     "own networks that are tied": (
