@@ -10,7 +10,7 @@ from torch import nn
 
 from .core import Amortise, bound, climb, objective
 from .estimator import Estimator, Seed, draw_seed
-from .hyper import checked, choice, count, hyper, need_integer, need_number, number
+from .hyper import checked, choice, count, hyper, need_integer, need_number, need_switch, number
 from .joints.network import FAST, NOISES, Network, decode_mean, layers, like
 from .parallel import all_sum, gather, rank_and_size
 from .solvers.sums import total
@@ -49,6 +49,25 @@ def need_share(name, value):
         raise ValueError(f"{name}={value} is not below 1: pass a share such as {name}=0.1")
 
 
+def need_network(name, value):
+    """Refuse what is neither None nor a network."""
+    if value is not None and not isinstance(value, nn.Module):
+        raise ValueError(f"{name}={value!r} is no network: pass an instance of torch.nn.Module, or None for layers")
+
+
+def say(what, network, x):
+    """What a network says of rows; a refusal by torch names the network."""
+    try:
+        with torch.no_grad():
+            out = network(x)
+    except RuntimeError as error:
+        given = f"the {what} cannot take an input {tuple(x.shape)}"
+        raise ValueError(f"{given} ({error}): change its first layer") from error
+    if not isinstance(out, torch.Tensor):
+        raise ValueError(f"the {what} answers a {type(out).__name__}, no tensor: wrap it in a Module that returns one")
+    return out
+
+
 class _Pictures:
     """Rows that may come as pictures, and networks of the caller's or by sizes."""
 
@@ -68,6 +87,8 @@ class _Pictures:
         shape = tuple(getattr(X, "shape", ()))
         if reset:
             self.shape_ = shape[1:] if len(shape) > 2 else None
+        elif len(shape) > 2 and getattr(self, "shape_", None) not in (None, shape[1:]):
+            raise ValueError(f"X has pictures {shape[1:]}, but fit saw {self.shape_}: pass pictures of that shape")
         return X.reshape(shape[0], math.prod(shape[1:])) if len(shape) > 2 else X
 
     def _inward(self, given, *sizes):
@@ -84,8 +105,7 @@ class _Pictures:
 
     def _check_decoder(self, decoder, x):
         """The decoder on two rows, before any step."""
-        with torch.no_grad():
-            out = decoder(like(decoder, x.new_zeros(len(x), self._length)))
+        out = say("decoder", decoder, like(decoder, x.new_zeros(len(x), self._length)))
         if tuple(out.shape) != tuple(x.shape):
             what = f"the decoder answers {tuple(out.shape[1:])}, the data have {x.shape[1]} columns"
             raise ValueError(f"{what}: change its last layer")
@@ -118,6 +138,7 @@ class _Samples:
     def sample(self, n_samples=1, random_state=None, noise=True):
         """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
         need_integer("n_samples", n_samples)
+        need_switch("noise", noise)
         draw = torch.Generator().manual_seed(draw_seed(random_state))
         x = torch.as_tensor(self.inverse_transform(self._draw(n_samples, draw)))
         with torch.no_grad():
@@ -134,7 +155,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
     n_components: int = count(2)
     _: KW_ONLY
     hidden: tuple[int, ...] = checked((256, 128), need_sizes)
-    decoder: nn.Module | None = None
+    decoder: nn.Module | None = checked(None, need_network)
     noise: str = choice(*NOISES)
     variance: float | str = checked("learn", need_variance)
     max_epochs: int = count(50)
@@ -246,7 +267,8 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def score_samples(self, X):
         """(n, D) -> (n,), nats: log q_r(x|e(x)), or at T = 1 an importance-weighted bound on the log evidence."""
-        return self._open(X).map(lambda x: torch.cat([self._scores(self.joint_, part) for part in x.split(ROWS)]))
+        self._check_support(data := self._open(X))
+        return data.map(lambda x: torch.cat([self._scores(self.joint_, part) for part in x.split(ROWS)]))
 
     def transform(self, X):
         """The code, at T = 1 the mean of q(z|x): (n, D) -> (n, n_components)."""
@@ -257,6 +279,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
         The code climbs by Adam from `transform`'s answer for the row with its holes at the data's mean.
         """
+        need_integer("steps", steps, 0)
 
         def fill(x):
             joint, there = self.joint_, ~x.isnan()
@@ -274,7 +297,7 @@ class _Encoded(_Neural):
     """What both autoencoders share: a network answers the max."""
 
     _: KW_ONLY
-    encoder: nn.Module | None = None
+    encoder: nn.Module | None = checked(None, need_network)
 
     @property
     def _halves(self):
@@ -286,8 +309,7 @@ class _Encoded(_Neural):
 
     def _check_networks(self, joint, x):
         joint.eval()
-        with torch.no_grad():
-            z, wanted = joint.encode(x), self._length * self._halves
+        z, wanted = say("encoder", joint.encode, x), self._length * self._halves
         if z.ndim != 2 or z.shape[1] != wanted:
             halves = ", mean and log scale" * (self._halves - 1)
             needs = f"n_components={self._length} needs (n, {wanted}){halves}"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..estimator import Model, Seed
 from ..hyper import checked, choice, count, hyper, number
 from ..joints.network import like
-from ..networks import _Pictures, _Samples, need_size, need_sizes
+from ..networks import _Pictures, _Samples, need_network, need_size, need_sizes, say
 from ..parallel import average, gather, rank_and_size
 from ..training import Shuffled, centre_and_scale, one_cycle
 
@@ -148,8 +148,8 @@ class GAN(_Pictures, _Samples, Model):
     n_components: int = count(2)
     _: KW_ONLY
     hidden: tuple[int, ...] = checked((256, 128), need_sizes)
-    decoder: nn.Module | None = None
-    critic: nn.Module | None = None
+    decoder: nn.Module | None = checked(None, need_network)
+    critic: nn.Module | None = checked(None, need_network)
     loss: str = choice("non-saturating", "hinge")
     penalty: float = number(0.1, "penalty=0.1", closed=True)
     max_epochs: int = count(200)
@@ -173,8 +173,7 @@ class GAN(_Pictures, _Samples, Model):
         joint = Crowds(decoder, critic, centre.to("cpu", data.dtype), scale).eval()
         x = data.take(torch.arange(min(len(data), 2))).cpu()
         self._check_decoder(decoder, x)
-        with torch.no_grad():
-            said = tuple(critic(joint.standard(x)).shape)
+        said = tuple(say("critic", critic, joint.standard(x)).shape)
         if said != (len(x), 1):
             raise ValueError(f"the critic answers {said}, but a logit a row is (n, 1): change its last layer")
         return joint.to(data.device)

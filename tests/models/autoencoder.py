@@ -367,6 +367,22 @@ BAD = {
     "a hole": (lambda: VAE().fit(np.where(X == 5, np.nan, X)), ValueError, "row 1, column 1", "nan", "drop or fill"),
     "codes of another length": (
         lambda: Autoencoder(2, **QUICK).fit(X).inverse_transform(X), ValueError, "(n, 2)", "(12, 4)", "pass what transform returns"),
+    "an encoder by name": (lambda: VAE(encoder="resnet").fit(X), ValueError, "encoder='resnet'", "no network", "pass an instance of"),
+    "a decoder's class": (lambda: VAE(decoder=nn.Linear).fit(X), ValueError, "decoder=<class", "no network", "pass an instance of"),
+    "an encoder of other rows": (
+        lambda: VAE(2, encoder=nn.Linear(5, 4)).fit(X), ValueError, "the encoder cannot take an input (2, 4)", "5x4", "first layer"),
+    "a decoder of other codes": (
+        lambda: VAE(2, decoder=nn.Linear(3, 4)).fit(X), ValueError, "the decoder cannot take an input (2, 2)", "3x4", "first layer"),
+    "an encoder that says two things": (
+        lambda: VAE(2, encoder=nn.LSTM(4, 4)).fit(X), ValueError, "the encoder answers a tuple", "no tensor", "wrap it"),
+    "pictures that lie otherwise": (
+        lambda: VAE(2, **QUICK).fit(X.reshape(12, 2, 2, 1)).transform(X.reshape(12, 1, 2, 2)), ValueError, "(1, 2, 2)", "fit saw (2, 2, 1)", "of that shape"),
+    "noise in words": (lambda: VAE(2, **QUICK).fit(X).sample(2, noise="no"), ValueError, "noise='no'", "neither True nor False", "pass one of the two"),
+    "half a step": (lambda: VAE(2, **QUICK).fit(X).impute(X, steps=2.5), ValueError, "steps=2.5", "at least 0", "pass steps=0"),
+    "scores of no bits": (
+        lambda: VAE(2, noise="bernoulli", **QUICK).fit(X / 47).score(X), ValueError, "[0, 1]", "0 to 47", "rescale"),
+    "scores of no counts": (
+        lambda: Autoencoder(2, noise="poisson", **QUICK).fit(X).score(-X), ValueError, "at least 0", "-47", "pass counts"),
     "no samples": (lambda: VAE(2, **QUICK).fit(X).sample(0), ValueError, "n_samples=0", "at least 1", "pass n_samples=1"),
     "decode before fit": (lambda: VAE(2).inverse_transform(X), ValueError, "not fitted", "VAE", "fit"),
 }  # fmt: skip

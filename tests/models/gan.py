@@ -174,6 +174,9 @@ ALONE = {
 }  # fmt: skip
 X = np.arange(48.0).reshape(12, 4)
 BAD = {
+    "a critic by name": (lambda: GAN(critic="judge").fit(X), ValueError, "critic='judge'", "no network", "pass an instance of"),
+    "a critic of other rows": (
+        lambda: GAN(2, critic=nn.Linear(9, 1)).fit(X), ValueError, "the critic cannot take an input (2, 4)", "9x1", "first layer"),
     "no code": (lambda: GAN(0).fit(X), ValueError, "n_components=0", "at least 1", "pass n_components=1"),
     "an unknown loss": (lambda: GAN(loss="least squares").fit(X), ValueError, "'least squares'", "non-saturating, hinge", "pass one of these"),
     "a negative penalty": (lambda: GAN(penalty=-1).fit(X), ValueError, "penalty=-1", "at least 0", "penalty=0.1"),
