@@ -164,6 +164,8 @@ class DenoisingAutoencoder(_Encoded):
         joint = super()._start(data, generator)
         low = min(gather(min(float(x.min()) for x in data)))
         high = max(gather(max(float(x.max()) for x in data)))
+        if self.corruption == "poisson" and low < 0:
+            raise ValueError(f"corruption='poisson' needs counts of at least 0, got {low:g}: pass counts")
         joint.corrupt = Corruption(self.corruption, self.amount_, joint.centre, low, high)
         return joint
 
