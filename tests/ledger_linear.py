@@ -4,14 +4,12 @@ from math import log, pi
 
 import numpy as np
 import torch
-from gaelib import LGAE, LinearRegression, LogisticRegression, data
+from gaelib import LGAE, data
 from gaelib.core import Exact, alternate, climb
 from gaelib.joints.flats import Flats
 from gaelib.noise import gaussian
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LinearRegression as ReferenceLinear
-from sklearn.linear_model import LogisticRegression as ReferenceLogistic
 
 
 def normal(*shape, seed=0):
@@ -179,36 +177,6 @@ def g8():
     return lambda volume: (gap - volume).abs().max(), log(2 * pi) - 0.5 * torch.logdet(M), wrong, 1e-10
 
 
-def g9():
-    """Two regressions: the statement is a pair of fits, the judge scikit-learn's predictions."""
-    digits, y = data.digits()
-    u = LGAE(5).fit_transform(digits) / 10
-    linear = ReferenceLinear().fit(u, digits).predict(u)
-    logistic = ReferenceLogistic(tol=1e-9, max_iter=5000).fit(u, y).predict_proba(u)
-
-    def residual(statement):
-        fit_linear, fit_logistic = statement
-        return max(np.abs(fit_linear() - linear).max(), np.abs(fit_logistic() - logistic).max())
-
-    def ours():
-        return LinearRegression().fit(u, digits).predict(u)
-
-    def ours_too():
-        return LogisticRegression().fit(u, y).predict_proba(u)
-
-    wrong = {
-        "no intercept": (lambda: u @ np.linalg.lstsq(u, digits, rcond=None)[0], ours_too),
-        "no penalty": (ours, lambda: LogisticRegression(C=1e4).fit(u, y).predict_proba(u)),
-        "one against the rest": (ours, lambda: one_against_the_rest(u, y)),
-    }
-    return residual, (ours, ours_too), wrong, 1e-4
-
-
-def one_against_the_rest(u, y):
-    p = np.stack([ReferenceLogistic().fit(u, y == digit).predict_proba(u)[:, 1] for digit in range(10)], 1)
-    return p / p.sum(1, keepdims=True)
-
-
 def r4():
     """Log integral minus log max under a flat prior: the statement is a formula, the judge quadrature on a grid."""
     side = torch.linspace(-12, 12, 1201, dtype=torch.float64)
@@ -234,4 +202,4 @@ def r4():
     return residual, lambda V, s2: log(2 * pi * s2) - 0.5 * torch.logdet(V.T @ V), wrong, 1e-8
 
 
-CHECKS = {"G1": g1, "G2": g2, "G3": g3, "G4-G5": g4, "G6": g6, "G7": g7, "G8": g8, "G9": g9, "R4": r4}
+CHECKS = {"G1": g1, "G2": g2, "G3": g3, "G4-G5": g4, "G6": g6, "G7": g7, "G8": g8, "R4": r4}

@@ -123,7 +123,7 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
 
     joint_: Linear
     _answers = "nobody: the code is given"
-    _chapter = "cases/linear-codes"
+    _chapter = "family/regression"
     _moves = "least squares, in closed form"
 
     def predict(self, X: Table) -> Array:
@@ -211,7 +211,7 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     """
 
     _answers = "nobody: the code is given"
-    _chapter = "cases/linear-codes"
+    _chapter = "family/regression"
     _moves = "L-BFGS on all rows"
 
     _: KW_ONLY
