@@ -52,12 +52,6 @@ def need_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}: pass one of these")
 
 
-def need_flag(name: str, value: object) -> None:
-    """Refuse a hyperparameter that is neither True nor False."""
-    if value not in (True, False):
-        raise ValueError(f"{name}={value!r} is neither True nor False: pass one of these")
-
-
 def need_samples(name: str, value: object, n: int, least: int, remedy: str, why: str = "") -> None:
     """Refuse fewer samples than a hyperparameter needs."""
     if n < least:
@@ -73,11 +67,6 @@ def checked(default: Any, check: Callable[[str, Any], None]) -> Any:
 def count(default: int, least: int = 1) -> Any:
     """An integer of at least ``least``."""
     return checked(default, partial(need_integer, at_least=least))
-
-
-def flag(default: bool) -> Any:
-    """True or False."""
-    return checked(default, need_flag)
 
 
 def number(default: float, remedy: str, above: float = 0.0, closed: bool = False, finite: bool = True) -> Any:

@@ -28,7 +28,7 @@ class RBM(Joint):
     Examples
     --------
     >>> rbm = RBM(torch.ones(1, 2), torch.zeros(1), torch.zeros(2))
-    >>> rbm.posterior(torch.zeros(1, 2))[0]  # the code's probability
+    >>> rbm.posterior(torch.zeros(1, 2))[0].detach()  # the code's probability
     tensor([[0.5000]])
     """
 

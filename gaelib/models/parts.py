@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..core import Kept
 from ..estimator import Estimator, Iterative
-from ..hyper import choice, count, fitted, flag, hyper, number, several
+from ..hyper import choice, count, fitted, hyper, number, several, switch
 from ..joints.parts import ATOMS, Parts
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
@@ -35,7 +35,7 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     _: KW_ONLY
     init: Any = "random"
     max_iter: int = count(200)
-    extrapolate: bool = flag(True)
+    extrapolate: bool = switch(True)
     components_: Array = fitted()
     reconstruction_err_: float = fitted()
     joint_: Parts = fitted()
@@ -311,8 +311,8 @@ class SparseCoding(Summed):
     _: KW_ONLY
     alpha: float = number(1.0, "alpha=1.0 or another positive price")
     init: Any = "svd"
-    positive_code: bool = flag(False)
-    positive_dict: bool = flag(False)
+    positive_code: bool = switch(False)
+    positive_dict: bool = switch(False)
 
     starts = ("svd", "random")
 

@@ -299,6 +299,6 @@ BAD = {
     "parts from negative starts": (lambda: NMF(2, init=-np.ones((2, 4))).fit(X), ValueError, "init", "8 of 8 entries below 0", "at least 0"),
     "no parts": (lambda: SparseCoding(0).fit(X), ValueError, "n_components=0", "at least 1", "pass n_components=1"),
     "a code that costs nothing": (lambda: SparseCoding(2, alpha=0).fit(X), ValueError, "alpha=0", "above 0", "positive price"),
-    "a sign that is a word": (lambda: SparseCoding(2, positive_code="yes").fit(X), ValueError, "positive_code='yes'", "neither True nor False", "pass one of these"),
+    "a sign that is a word": (lambda: SparseCoding(2, positive_code="yes").fit(X), ValueError, "positive_code='yes'", "neither True nor False", "pass one of the two"),
     "codes of another width than the parts": (lambda: NMF(2).fit(X).inverse_transform(np.eye(3)), ValueError, "(n, 2)", "(3, 3)", "what transform returns"),
 }  # fmt: skip
