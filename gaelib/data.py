@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gaelib.files import parquet as parquet  # a source of data like the others
 from sklearn.datasets import load_digits
-
-from .files import parquet as parquet  # a source of data like the others
 
 SOURCES = {  # where the packed files lie; the second address serves when the first does not
     "mnist": (

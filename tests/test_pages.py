@@ -88,7 +88,9 @@ def test_sliders_by_keyboard_and_mouse(screen):
 
 
 def swipe(page, x0, y0, x1, y1, steps=8):
-    """A finger."""
+    """A finger, once the page stands still: one that scrolls takes the touch for a part of it."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.wait_for_timeout(250)
     devtools = page.context.new_cdp_session(page)
     for k in range(steps + 1):
         point = {"x": x0 + (x1 - x0) * k / steps, "y": y0 + (y1 - y0) * k / steps}

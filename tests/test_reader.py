@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from conftest import pages
+from browsing import pages
 from test_browser import CHAPTERS, DESKTOP, HTML, ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))

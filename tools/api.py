@@ -36,6 +36,7 @@ SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
 FORMER = {  # an entry's anchor -> names of older versions that others may link to
     "api-remedies": ["with-remedy"],
     "api-gram": ["totals"],
+    "api-transposed": ["standardised"],
     "api-need-switch": ["api-need-truth"],
     "api-sample-rows": ["draw-rows"],
     "api-screen": ["screened"],

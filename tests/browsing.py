@@ -1,0 +1,31 @@
+"""Pages opened in a browser, for the tests that look at them."""
+
+from contextlib import contextmanager
+from types import MappingProxyType
+
+
+@contextmanager
+def pages(browser, site):
+    """Opens pages, each in a fresh profile; at the end no console error and no request to elsewhere may be left."""
+    contexts, wrong = [], []
+
+    def open_page(path, size=MappingProxyType({"width": 1280, "height": 900}), scheme="light", **options):
+        context = browser.new_context(viewport=dict(size), color_scheme=scheme, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(f"{path}: {m.text}"))
+        page.on("pageerror", lambda e: wrong.append(f"{path}: {e}"))
+        page.on("requestfailed", lambda r: wrong.append(f"{path}: failed: {r.url}"))
+        page.on(
+            "request",
+            lambda r: r.url.startswith((site, "data:", "blob:")) or wrong.append(f"{path}: {r.url}"),
+        )
+        page.goto(site + path, wait_until="load")
+        page.evaluate("() => window.MathJax?.startup?.promise")
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
