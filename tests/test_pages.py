@@ -133,7 +133,12 @@ def test_sliders_by_touch(screen):
 
         page.touchscreen.tap(box["x"] + box["width"] - 4, height)
         assert shown(figure) == [texts[last], [last]]
-        swipe(page, box["x"] + box["width"] - 4, height, box["x"] + 2, height)
+        for _ in range(
+            4
+        ):  # a busy machine loses a touch now and then; a slider that no finger moves fails all the same
+            swipe(page, box["x"] + box["width"] - 4, height, box["x"] + 2, height)
+            if shown(figure) == [texts[0], [0]]:
+                break
         assert shown(figure) == [texts[0], [0]]
 
         # A finger that goes up the page scrolls it: from the picture, and from the slider too.
