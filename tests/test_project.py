@@ -1,6 +1,7 @@
 """What newcomers read and run: README's code, the environment files, the ledger's account of itself."""
 
 import functools
+import json
 import operator
 import re
 import subprocess
@@ -61,13 +62,102 @@ def test_the_name_that_pip_installs_is_ours():
                 assert not wrong or line.startswith("Not `pip install gaelib`"), f"{path.name}: {line.strip()}"
 
 
-def test_the_addresses_of_the_project():
+def test_the_addresses_of_the_project(monkeypatch):
     from tools import nb
 
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     urls = PROJECT["urls"]
     assert urls["Documentation"] == nb.project()["site"]
     assert urls["Issues"] == urls["Repository"] + "/issues"
     assert urls["Changelog"].startswith(urls["Repository"]) and (ROOT / urls["Changelog"].rpartition("/")[2]).exists()
+
+
+def test_what_a_fork_builds_leads_to_the_fork(monkeypatch):
+    from tools import nb
+
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/copy")
+    assert nb.project()["repository"] == "https://github.com/someone/copy"
+    assert nb.project()["site"] == "https://someone.github.io/copy/"
+
+
+# --- what GitHub, Zenodo and pre-commit read ------------------------------------------------------------------
+
+WORKFLOWS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / ".github/workflows").glob("*.yml")}
+
+
+def loose(text):
+    """The actions of a workflow that are not pinned by a commit with its version beside it."""
+    used = re.findall(r"uses: *(.*)", text)
+    return [line for line in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)]
+
+
+def test_actions_are_pinned_by_commit():
+    everywhere = [line for text in WORKFLOWS.values() for line in re.findall(r"uses: *(.*)", text)]
+    assert [line for text in WORKFLOWS.values() for line in loose(text)] == [] and len(everywhere) > 10
+    assert len({line.partition("@")[0] for line in everywhere}) == len(set(everywhere)), "one action, two versions"
+    assert loose("uses: actions/checkout@v4") and loose(f"uses: a/b@{'0' * 40}") and loose("uses: a/b@main # v1.2.3")
+
+
+def test_only_what_publishes_may_write():
+    """Rights are given job by job, and the job that PyPI trusts runs nothing but the upload of what was tested."""
+    for name, text in WORKFLOWS.items():
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}, name
+        rights = {job: part["permissions"] for job, part in workflow["jobs"].items() if "permissions" in part}
+        wanted = {"site": {"contents": "write"}, "pypi": {"id-token": "write"}} if name == "publish" else {}
+        assert rights == wanted, name
+    jobs = yaml.safe_load(WORKFLOWS["publish"])["jobs"]
+    assert "secrets." not in WORKFLOWS["publish"].replace("secrets.GITHUB_TOKEN", "")
+    assert jobs["pypi"]["environment"] == "pypi" and (jobs["pypi"]["needs"], jobs["package"]["needs"]) == (
+        "package",
+        "site",
+    )
+    assert all("run" not in step for step in jobs["pypi"]["steps"])
+    assert any(step.get("run") == ".ci/run" for step in jobs["site"]["steps"]), "nothing untested is published"
+
+
+def test_the_pythons_that_are_named_are_tested():
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert yaml.safe_load(WORKFLOWS["test"])["jobs"]["test"]["strategy"]["matrix"]["python"] == named
+    assert PROJECT["requires-python"] == f">={named[0]}"
+
+
+def test_before_a_commit_the_same_ruff_runs():
+    pinned = re.search(r"(?m)^ruff==.*$", (ROOT / "constraints.txt").read_text())[0]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert [hook["additional_dependencies"] for hook in hooks] == [[pinned]] * 2
+    assert [hook["entry"].split()[:2] for hook in hooks] == [["ruff", "check"], ["ruff", "format"]]
+
+
+def test_those_who_cite_read_one_title():
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (zenodo["title"], zenodo["license"]) == (citation["title"], citation["license"]) and zenodo[
+        "license"
+    ] == PROJECT["license"]
+    assert zenodo["creators"] == citation["authors"] == PROJECT["authors"] and zenodo["keywords"] == PROJECT["keywords"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")),
+    ids=lambda path: path.stem,
+)
+def test_an_issue_form_asks(path):
+    form = yaml.safe_load(path.read_text())
+    assert set(form) == {"name", "description", "labels", "body"} and len(form["labels"]) == 1
+    names = [part["id"] for part in form["body"]]
+    assert names and len(names) == len(set(names))
+    for part in form["body"]:
+        assert set(part) == {"type", "id", "attributes", "validations"} and part["type"] in ("input", "textarea")
+        assert {"label", "description"} <= set(part["attributes"]) <= {"label", "description", "render"}
+
+
+def test_no_colab_copy_asks_for_a_card():
+    """Every cell is made for two cores: a copy that holds a card keeps it from somebody else, and gains little."""
+    from tools import nb
+
+    assert [nb.name(path) for path in nb.notebooks() if "accelerator" in nb.read(path).metadata] == []
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an unpacked source distribution")
@@ -86,7 +176,7 @@ def test_every_requirement_is_pinned_and_none_is_for_cuda():
         if "==" in line
     }
     wanted = PROJECT["dependencies"] + functools.reduce(operator.iadd, PROJECT["optional-dependencies"].values(), [])
-    missing = {re.split(r"[><=]", requirement)[0].lower() for requirement in wanted} - pins
+    missing = {re.split(r"[\[><=]", requirement)[0].lower() for requirement in wanted} - pins
     assert not missing
     assert not [pin for pin in pins if re.match(r"nvidia|cuda|triton", pin)]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -73,9 +74,14 @@ def code_cells(nb):
 
 
 def project(root=ROOT):
-    """Name, version and addresses from pyproject.toml, where alone the repository's address stands."""
+    """Name, version and addresses from pyproject.toml, where alone the repository's address stands.
+
+    A workflow says which repository it runs in: pages and copies that a fork builds lead to the fork.
+    """
     table = tomllib.loads((Path(root) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address = table["urls"]["Repository"].rstrip("/").removesuffix(".git")
+    if fork := os.environ.get("GITHUB_REPOSITORY"):
+        address = f"https://github.com/{fork}"
     owner, repository = address.split("/")[-2:]
     return {
         "name": table["name"],
