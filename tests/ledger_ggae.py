@@ -47,14 +47,22 @@ def f1():
         p = 0.3 + 0.6 * generator.random(len(w))
         p[k] = 1.0  # the others explain x almost as well
         cases.append((w, k, p))
-    cost = []
-    for w, k, p in cases:
+
+    def scores(w, p):  # the best code near the prototypes, what it scores, and what the best far away does
         side = np.linspace(-10, 10, 401)  # the best code of an interior prototype here lies within 2
         z = np.stack(np.meshgrid(*[side] * w.shape[1], indexing="ij"), -1).reshape(-1, w.shape[1])
         score = 2 * z @ w.T - (w**2).sum(1)  # the kernels' logarithms up to ||z||^2: they would underflow
         score = logsumexp(score, 1, b=p) - logsumexp(score, 1)
         near = np.abs(z).max(1) <= 2
-        cost.append((w, k, p, score[near].max(), score[~near].max()))
+        return z[near][score[near].argmax()], score[near].max(), score[~near].max()
+
+    cost = [(w, k, p, *scores(w, p)[1:]) for w, k, p in cases]
+    z, near, _ = scores(SEGMENT, np.array([0.0, 1.0, 0.0]))  # the figures of the ledger
+    assert abs(z[0]) < 1e-9 and abs(near + 0.55144) < 5e-6
+    z, near, far = scores(LINE, np.array([0.1, 1.0, 0.1]))
+    assert abs(z[0]) < 1e-9 and near > far
+    _, near, far = scores(np.r_[LINE[:1], [[-0.5]], LINE[1:]], np.array([0.9, 0.0, 1.0, 0.0]))
+    assert near < far  # an interior prototype that is only the best may lose its code to a vertex
 
     def residual(rule):
         return max(max(0.0, near - far if rule(w, k, p) else far - near) for w, k, p, near, far in cost)

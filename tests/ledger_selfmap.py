@@ -235,14 +235,16 @@ def c10():
 
 
 def c11():
-    """The Dirac: the statement is a rule l -> (the limit of q_T at T -> 0, what it gives up against T = 1, nats); the
-    judges are q_T and F_1 - F_T at T = 1/400."""
+    """The Dirac: the statement is a rule l -> (the limit of q_T at T -> 0, what it gives up against T = 1, nats), and
+    |Z| -> the most that it can give up; the judges are q_T and F_1 - F_T at T = 1/400, and a uniform posterior, which
+    gives up the most."""
     rows = RNG.normal(size=(200, 4)) - 2
     two = np.sort(rows, 1)
     rows = torch.tensor(rows[two[:, -1] - two[:, -2] > 0.2])  # no near ties
     T = 1 / 400
     q = (rows / T).softmax(1)
     given_up = torch.logsumexp(rows, 1) - T * torch.logsumexp(rows / T, 1)
+    flat = {n: float(torch.zeros(n, dtype=torch.float64).logsumexp(0)) for n in (1, 2, 4, 9)}  # F_1, where the max is 0
 
     def dirac(l):
         return torch.eye(4, dtype=l.dtype)[l.argmax(1)]
@@ -256,24 +258,28 @@ def c11():
     assert (entropy(rows) > least_entropy(rows)).all()  # dropping an entropy loses less than the entropy
 
     def residual(statement):
-        limit, loss = statement
-        return torch.maximum((limit(rows) - q).abs().max(), (loss(rows) - given_up).abs().max())
+        limit, loss, most = statement
+        over = max(0.0, float(given_up.max()) - most(4), *(abs(most(n) - lost) for n, lost in flat.items()))
+        return max(over, (limit(rows) - q).abs().max(), (loss(rows) - given_up).abs().max())
 
     wrong = {
-        "the posterior itself": (lambda l: l.softmax(1), least_entropy),
-        "it gives up the whole entropy": (dirac, entropy),
-        "it gives up nothing": (dirac, lambda l: torch.zeros(len(l), dtype=l.dtype)),
-        "the wrong sign": (dirac, lambda l: -least_entropy(l)),
+        "the posterior itself": (lambda l: l.softmax(1), least_entropy, log),
+        "it gives up the whole entropy": (dirac, entropy, log),
+        "it gives up nothing": (dirac, lambda l: torch.zeros(len(l), dtype=l.dtype), log),
+        "the wrong sign": (dirac, lambda l: -least_entropy(l), log),
+        "never more than one bit": (dirac, least_entropy, lambda n: min(log(n), log(2))),
+        "always less than log |Z|": (dirac, least_entropy, lambda n: log(n) - 1e-3),
     }
-    return residual, (dirac, least_entropy), wrong, 1e-9
+    return residual, (dirac, least_entropy, log), wrong, 1e-9
 
 
 def c12():
     """Relabelling changes nothing: the statement scores a point from its squared errors and what a prior adds, for
-    numbered centres in two orders and for a curve in two coordinates; both scores must agree."""
+    numbered centres under two names and for a curve in two coordinates; both scores must agree.  It says too which
+    renaming is allowed: one-to-one and onto."""
     X = torch.tensor(RNG.normal(size=(40, 2)))
     centres = torch.tensor(RNG.normal(size=(5, 2)))
-    order = torch.tensor([3, 0, 4, 1, 2])
+    order = [3, 0, 4, 1, 2]
     u = torch.linspace(-2, 2, 100_001, dtype=torch.float64)  # on the first scale
     v = torch.linspace(float(u[0].asinh()), float(u[-1].asinh()), 90_001, dtype=torch.float64)  # u = sinh v
 
@@ -284,16 +290,15 @@ def c12():
         return torch.stack([(x - points).square().sum(1) for x in X])
 
     # the two descriptions: squared errors, the names of the codes, and log |du/dv|
-    tables = (errors(centres), errors(centres[order]))
     curves = ((errors(curve(u)), u, torch.zeros_like(u)), (errors(curve(v.sinh())), v.sinh(), v.cosh().log()))
 
     twice = errors(torch.cat([centres, centres]))  # ties: the code is not unique, the score is
     assert ((twice == twice.min(1, keepdim=True).values).sum(1) >= 2).all()
-    assert torch.equal(twice.min(1).values, tables[0].min(1).values)
+    assert torch.equal(twice.min(1).values, errors(centres).min(1).values)
 
     def residual(statement):
-        numbered, on_curve = statement
-        discrete = [numbered(e).max(1).values for e in tables]
+        numbered, on_curve, names = statement
+        discrete = [numbered(errors(c)).max(1).values for c in (centres, centres[names])]
         smooth = [on_curve(*c).max(1).values for c in curves]
         return max((a - b).abs().max() for a, b in (discrete, smooth))
 
@@ -301,11 +306,12 @@ def c12():
         return -errors
 
     wrong = {
-        "a prior that stays with the numbers": (lambda e: -e - torch.arange(5.0).log1p(), decoder_alone),
-        "a prior density, which has a Jacobian": (decoder_alone, lambda e, u, jacobian: -e - u**2 / 2 + jacobian),
-        "a density that is flat on the first scale": (decoder_alone, lambda e, u, jacobian: -e + jacobian),
+        "a prior that stays with the numbers": (lambda e: -e - torch.arange(5.0).log1p(), decoder_alone, order),
+        "a prior density, which has a Jacobian": (decoder_alone, lambda e, u, jac: -e - u**2 / 2 + jac, order),
+        "a density that is flat on the first scale": (decoder_alone, lambda e, u, jac: -e + jac, order),
+        "any map of the names, not onto": (decoder_alone, decoder_alone, [3, 0, 4, 1, 1]),
     }
-    return residual, (decoder_alone, decoder_alone), wrong, 1e-6
+    return residual, (decoder_alone, decoder_alone, order), wrong, 1e-6
 
 
 def r3():
