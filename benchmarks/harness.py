@@ -84,10 +84,19 @@ def round_to(value, digits=3):
     return float(f"{value:.{digits}g}")
 
 
-def store(name, tables, repeats):
-    """Write ``gaelib/results/<name>.json`` for `gaelib.data.results`."""
+def store(name, tables, repeats, dense=False):
+    """Write ``gaelib/results/<name>.json`` for `gaelib.data.results`; dense, a line for each row of a table."""
     result = {"machine": machine(), "source": source_hash(), "repeats": repeats, **tables}
     path = PACKAGE / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text((lines(result) if dense else json.dumps(result, indent=1)) + "\n")
     return path
+
+
+def lines(result):
+    """JSON with a line for each row of a table."""
+    parts = []
+    for key, value in result.items():
+        rows = ",\n".join(f"  {json.dumps(row)}" for row in value) if isinstance(value, list) else ""
+        parts.append(f" {json.dumps(key)}: " + (f"[\n{rows}\n ]" if rows else json.dumps(value)))
+    return "{\n" + ",\n".join(parts) + "\n}"

@@ -5,7 +5,8 @@ import torch
 from gaelib.core import ascend
 from gaelib.joints.network import layers
 from gaelib.training import Shuffled, adam, one_cycle
-from sklearn.metrics import pairwise_distances_argmin_min
+from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
+from sklearn.neighbors import NearestNeighbors
 from torch.nn.functional import cross_entropy
 
 from .harness import round_to
@@ -45,6 +46,20 @@ def nearest(rows, among):
     """The distance of each row to the nearest of the others: (n, D), (m, D) -> (n,), in the data's units."""
     rows, among = (np.asarray(part, dtype=np.float64) for part in (rows, among))
     return pairwise_distances_argmin_min(rows, among)[1]
+
+
+def precision_and_coverage(samples, real, k=5):
+    """The share of samples among the real rows, and of real rows with a sample beside them: (n, D), (m, D) -> 2 floats.
+
+    A place is "among" or "beside" where it lies within the distance of a real row to its k-th nearest of the others.
+    Neither needs classes. Kynkaanniemi et al. (2019); Naeem et al. (2020).
+    """
+    samples, real = (np.asarray(part, dtype=np.float64).reshape(len(part), -1) for part in (samples, real))
+    if len(real) <= k:
+        raise ValueError(f"k={k} needs more than {k} real rows, got {len(real)}: pass more rows or a smaller k")
+    radius = NearestNeighbors(n_neighbors=k).fit(real).kneighbors()[0][:, -1]
+    inside = pairwise_distances(samples, real) <= radius
+    return float(inside.any(1).mean()), float(inside.any(0).mean())
 
 
 def judge(samples, train, labels, test, classify=None):

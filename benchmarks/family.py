@@ -1,0 +1,474 @@
+"""The whole family at one table: what each model's code is worth, at what error, in which time and memory.
+
+    python -m benchmarks family                what the kept file lacks, then the table
+    python -m benchmarks.family run 600 MNIST  as much of it as begins within so many seconds, of some data or all
+    python -m benchmarks.family store          the table, from what the kept file has by now
+    python -m benchmarks.family paper          PCA on all 60,000 rows
+    python -m benchmarks.family again 0.1      a random tenth of the cells a second time, beside the first
+
+A cell is one fit: data, model, length d of the code, seed.  The seed draws the rows, the split and the start.  Every
+cell has a process of its own and one thread; it is kept until its model's source, or this file's first part, changes.
+"""
+
+import copy
+import functools
+import hashlib
+import inspect
+import itertools
+import json
+import math
+import multiprocessing
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+from gaelib import (
+    GGAE,
+    GLO,
+    LGAE,
+    LLGAE,
+    MPPCA,
+    NMF,
+    PPCA,
+    TSNE,
+    VAE,
+    AttentionAutoencoder,
+    Autoencoder,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    GaussianMixture,
+    GradientOrigin,
+    KMeans,
+    LocallyLinearEmbedding,
+    Memory,
+    SparseCoding,
+    data,
+)
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import Isomap
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from .harness import limited, round_to, store
+from .neural import COUNTS, accuracies, images, neighbours
+from .samples import precision_and_coverage
+
+NAME, SEEDS = "family", 3
+LENGTHS = (1, 3, 5, 9, 19, 29, 39)
+SETS = {"MNIST": data.mnist, "Fashion-MNIST": data.fashion_mnist}  # 10,000 rows to learn from and 5,000 to test
+SECONDS = {"MNIST": 4.0, "Fashion-MNIST": 4.0, "digits": 0.6, "breast cancer": 0.3}  # CPU, of a fit that has a clock
+GROUPS, KERNELS, SLOTS = 10, 40, 64
+FEW = 1000  # test rows for what is costly: nats, samples, blurred codes
+BLUR = 1.05  # bits are counted where a blurred code makes the error so many times as large
+
+
+# --- the models ---
+
+
+def rows(name, seed):
+    """Train and test, (X, y, T, t); pixels from 0 to 1, columns of a table in units of their standard deviation."""
+    draw = np.random.default_rng(seed)
+    if name in SETS:
+        i, j = draw.permutation(60000)[:10000], draw.permutation(10000)[:5000]
+        (y, t) = (np.asarray(SETS[name](train)[1]) for train in (True, False))
+        return pictures(name, True)[i], y[i], pictures(name, False)[j], t[j]
+    X, y = data.digits() if name == "digits" else load_breast_cancer(return_X_y=True)
+    order = draw.permutation(len(X))
+    i, j = np.split(order, [4 * len(X) // 5])
+    X = X / (16 if name == "digits" else X[i].std(0))
+    return X[i].astype(np.float32), y[i], X[j].astype(np.float32), y[j]
+
+
+@functools.cache
+def pictures(name, train):
+    return images(train, SETS[name])
+
+
+def flats(model):
+    """A code of d numbers whose first is the name of one of 10 flats, the others a place on it."""
+
+    def make(d, seed, steps, big):
+        if d == 1 and model is MPPCA:
+            return GaussianMixture(GROUPS, max_iter=steps, random_state=seed)
+        return model(GROUPS, d - 1, max_iter=steps, random_state=seed)
+
+    return make
+
+
+def network(model, **options):
+    """One size of hidden layers and of batches for all."""
+
+    def make(d, seed, steps, big):
+        own = {name: value(d) if callable(value) else value for name, value in options.items()}
+        hidden = (256, 128) if big else (64, 32)
+        return model(d, hidden=hidden, batch_size=128 if big else 32, max_epochs=steps, random_state=seed, **own)
+
+    return make
+
+
+# model -> (length, seed, steps, whether rows are large pictures) -> estimator
+MODELS = {
+    "PCA": lambda d, seed, steps, big: LGAE(d),
+    "PPCA": lambda d, seed, steps, big: PPCA(d),
+    "KMeans": lambda d, seed, steps, big: KMeans(d + 1, random_state=seed),
+    "LLGAE": flats(LLGAE),
+    "NMF": lambda d, seed, steps, big: NMF(d, random_state=seed),
+    "SparseCoding": lambda d, seed, steps, big: SparseCoding(d, alpha=0.2, random_state=seed),
+    "MPPCA": flats(MPPCA),
+    "GGAE": lambda d, seed, steps, big: GGAE(KERNELS, d, max_iter=steps, random_state=seed),
+    "AttentionAutoencoder": lambda d, seed, steps, big: AttentionAutoencoder(
+        d, n_heads=1, n_slots=SLOTS, max_iter=steps, random_state=seed
+    ),
+    "Autoencoder": network(Autoencoder),
+    "DenoisingAutoencoder": network(DenoisingAutoencoder),
+    "ContractiveAutoencoder": network(ContractiveAutoencoder),
+    "VAE": network(VAE),
+    "VAE, fixed noise": network(VAE, variance=lambda d: 1 / (2 * d)),
+    "GradientOrigin": network(GradientOrigin),
+    "GLO": network(GLO, restarts=1),
+    "Memory": lambda d, seed, steps, big: Memory(),
+    "Isomap": lambda d, seed, steps, big: Isomap(n_neighbors=10, n_components=d),
+    "LocallyLinearEmbedding": lambda d, seed, steps, big: LocallyLinearEmbedding(10, d),
+    "TSNE": lambda d, seed, steps, big: TSNE(d, random_state=seed),
+}
+CLOCKED = {"LLGAE": 2, "MPPCA": 2, "GGAE": 2, "AttentionAutoencoder": 20}  # steps of a trial, by which a clock is set
+CLOCKED |= {name: 1 for name in MODELS if hasattr(MODELS[name](1, 0, 1, True), "max_epochs")}
+NESTED = ("Isomap", "LocallyLinearEmbedding")  # the first of the longest code's numbers are the shorter codes
+ALONE = {"Memory": 0, "TSNE": 2}  # models that have one length only
+MAPS = ("LocallyLinearEmbedding", "TSNE")  # no code of a new row: test rows are mapped among the others, without names
+
+
+def steps_within(seconds, name, make, X):
+    """Steps that fit into so many CPU seconds, by the difference of two trials on at most 2,000 rows."""
+    few, taken = X[:2000], []
+    for steps in (CLOCKED[name], 3 * CLOCKED[name]):
+        start = time.process_time()
+        make(steps).fit(few)
+        taken.append(time.process_time() - start)
+    one = max(taken[1] - taken[0], 1e-4) / (2 * CLOCKED[name])
+    one *= 1 if name == "AttentionAutoencoder" else len(X) / len(few)  # its step is a batch
+    return max(CLOCKED[name], int(seconds / one))
+
+
+def fitted(name, d, seed, seconds, X, big):
+    """A model, its CPU seconds, the rise of the peak of resident memory in MB, and its steps."""
+    make = functools.partial(MODELS[name], d, seed, big=big)
+    make(steps=1).fit(X[:400])  # what is paid once
+    steps = steps_within(seconds, name, lambda steps: make(steps=steps), X) if name in CLOCKED else 300
+    model, before = make(steps=steps), resident()
+    start = time.process_time()
+    model.fit(X)
+    taken = time.process_time() - start
+    done = getattr(model, "n_iter_", 0)
+    return model, taken, resident(peak=True) - before, int(np.max(done))
+
+
+def resident(peak=False):
+    """This process's resident memory, or its peak since the last call without ``peak``: MB."""
+    if not peak:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM" if peak else "VmRSS"].split()[0]) / 1024
+
+
+# --- the measures ---
+
+
+def named(Z, y, N, t):
+    """Accuracy of the k nearest codes, k by the vote on a tenth left out (at most 1,000); and of a linear probe."""
+    m = min(len(Z) // 10, 1000)
+    k = int(np.argmax(accuracies(Z[m:], y[m:], Z[:m], y[:m])))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(Z, y)
+    return {"accuracy": accuracies(Z, y, N, t)[k], "k": COUNTS[k], "probe": probe.score(N, t)}
+
+
+def entropy(names):
+    shares = np.bincount(names) / len(names)
+    return float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
+
+
+def places(codes):
+    """Names and numbers of codes in blocks r_k [u_k, 1]: the likeliest block, (n,), and its u, (n, p)."""
+    blocks = codes.reshape(len(codes), GROUPS, -1)
+    k = blocks[:, :, -1].argmax(1)
+    own = blocks[np.arange(len(k)), k]
+    return k, own[:, :-1] / own[:, -1:]
+
+
+def whole(k, u):
+    """The inverse of `places`."""
+    blocks = np.zeros((len(k), GROUPS, u.shape[1] + 1), u.dtype)
+    blocks[np.arange(len(k)), k] = np.c_[u, np.ones(len(k), u.dtype)]
+    return blocks.reshape(len(k), -1)
+
+
+def bits(decode, names, numbers, new_names, new_numbers, T):
+    """What a code carries at its error: H(name) + sum_k share_k / 2 log2 det(I + C_k / s^2).
+
+    C_k is the covariance of the numbers of the training rows called k.  Noise N(0, s^2) on every number of the test
+    rows' codes makes their error 5 % larger: what is finer than s is not needed.  A bound from above: no code with
+    this covariance carries more through this noise.
+    """
+    if not numbers.shape[1]:
+        return entropy(names)
+    noise = np.random.default_rng(0).normal(size=new_numbers.shape).astype(new_numbers.dtype)
+
+    def error(s):
+        return float(np.square(decode(new_names, new_numbers + s * noise) - T).mean())
+
+    wanted, spread = BLUR * error(0), float(numbers.std(0).max())
+    low, high = 1e-5 * spread, 10 * spread
+    for _ in range(16):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if error(middle) < wanted else (low, middle)
+    total = entropy(names)
+    for k in np.unique(names):
+        own = numbers[names == k].astype(np.float64)
+        spectrum = np.linalg.eigvalsh(np.atleast_2d(np.cov(own.T, bias=True)) if len(own) > 1 else np.zeros((1, 1)))
+        total += len(own) / len(names) * 0.5 * np.log2(1 + spectrum.clip(min=0) / low**2).sum()
+    return float(total)
+
+
+def coded(model, X, T):
+    """Codes of both, CPU seconds for 1,000 new rows, and how many of the new ones were coded."""
+    m = FEW if isinstance(model, GLO) else len(T)  # who climbs for every new row does so for 1,000
+    start = time.process_time()
+    N = np.asarray(model.transform(T[:m]))
+    taken = time.process_time() - start
+    Z = model.codes_ if isinstance(model, GLO) else model.transform(X)
+    return np.asarray(Z), N, 1000 * taken / m
+
+
+def carried(model, Z, N, T):
+    """`bits` of a model's code, by what its code is made of."""
+    if isinstance(model, (KMeans, MPPCA, GaussianMixture)):
+        if not getattr(model, "n_components", 0):
+            return entropy(Z.argmax(1))
+        return bits(lambda k, u: model.inverse_transform(whole(k, u)), *places(Z), *places(N[:FEW]), T[:FEW])
+    one = np.zeros(len(Z), int)
+    return bits(lambda _, z: model.inverse_transform(z), one, Z, one[:FEW], N[:FEW], T[:FEW])
+
+
+def drawn(model, seed, T):
+    """Samples without the noise that the model would lay upon them, beside as many test rows."""
+    real, model = T[:FEW], copy.deepcopy(model)
+    if isinstance(model, (PPCA, MPPCA, GaussianMixture)):
+        model.joint_.variance.zero_()
+    bare = {"noise": False} if isinstance(model, (VAE, GLO, GradientOrigin)) else {}
+    made = np.asarray(model.sample(len(real), random_state=seed, **bare))
+    if isinstance(model, DenoisingAutoencoder):  # a chain ends with noise: denoise once more
+        made = model.inverse_transform(model.transform(made))
+    precision, coverage = precision_and_coverage(made, real)
+    return {"precision": precision, "coverage": coverage}
+
+
+def cell(name, kind, d, seed, seconds):
+    """One fit and all its measures: a list of rows, one for each length that it answers for."""
+    warnings.filterwarnings("ignore")
+    X, y, T, t = rows(name, seed)
+    big, key = name in SETS, {"data": name, "model": kind, "seed": seed, "seconds": seconds}
+    if big and kind in MAPS:
+        T, t = T[:2000], t[:2000]
+    if big and kind == "Isomap":
+        X, y = X[:5000], y[:5000]
+    seen = np.concatenate([X, T]) if kind in MAPS else X
+    with limited(1):
+        model, fit, memory, steps = fitted(kind, d, seed, seconds, seen, big)
+        row = key | {"d": d, "fit": fit, "memory": memory, "steps": steps}
+        if kind in MAPS:
+            Z, N = model.embedding_[: len(X)], model.embedding_[len(X) :]
+        elif kind == "Memory":
+            return [row | remembered(model, X, y, T, t)]
+        else:
+            Z, N, row["encode"] = coded(model, X, T)
+        if kind in NESTED:
+            lengths = [length for length in LENGTHS if length <= d]
+            return [row | {"d": p} | named(Z[:, :p], y, N[:, :p], t) for p in lengths]
+        row |= named(Z, y, N, t[: len(N)])
+        if hasattr(model, "inverse_transform"):
+            row["error"] = np.square(np.asarray(model.inverse_transform(N)) - T[: len(N)]).mean()
+            row["bits"] = carried(model, Z, N, T)
+        if kind in ("PPCA", "MPPCA") or isinstance(model, VAE):
+            row["nats"] = model.score(T[:FEW])
+        if hasattr(model, "sample"):
+            row |= drawn(model, seed, T)
+        if hasattr(model, "joint_"):
+            row["numbers"] = sum(part.numel() for part in model.joint_.state_dict().values())
+    return [row]
+
+
+def remembered(model, X, y, T, t):
+    """A stored row stands for a new one: its name, and its distance."""
+    start = time.process_time()
+    found = model.predict(T)
+    encode = 1000 * (time.process_time() - start) / len(T)
+    return {
+        "encode": encode, "accuracy": (y[found] == t).mean(), "k": 1, "error": np.square(X[found] - T).mean(),
+        "bits": math.log2(len(X)), "numbers": X.size,
+    }  # fmt: skip
+
+
+# --- the run ---
+
+KEPT = Path(tempfile.gettempdir()) / "gaelib-family.jsonl"
+FIRST = Path(__file__).read_text(encoding="utf-8").split("# --- the run")[0]
+CHEAP = ("PCA", "PPCA", "KMeans", "LLGAE", "NMF", "SparseCoding", "Memory")
+RACED = ("Autoencoder", "VAE", "DenoisingAutoencoder", "AttentionAutoencoder")  # at other clocks, MNIST, d = 9
+CLOCKS = (1.0, 2.5, 10.0)
+
+
+def cells():
+    """(data, model, d, seed, seconds) of every cell, the most wanted first."""
+    small, large = ("digits", "breast cancer"), tuple(SETS)
+    seeds, rest = range(SEEDS), [kind for kind in MODELS if kind not in CHEAP and kind not in MAPS]
+    yield from each(small, MODELS, LENGTHS, seeds)
+    yield from each(large, (*CHEAP, *rest), (9,), seeds)
+    for seconds, kind, seed in itertools.product(CLOCKS, RACED, seeds):
+        yield "MNIST", kind, 9, seed, seconds
+    yield from each(large, CHEAP, LENGTHS, seeds)
+    for d in (19, 3):
+        yield from each(large, rest, (d,), seeds)
+    yield from each(large, MAPS, LENGTHS, seeds)
+    yield from each(large, rest, LENGTHS, seeds)
+
+
+def each(names, kinds, lengths, seeds):
+    """Cells of a block; a model of one length has one, and no code is longer than a row."""
+    widths = {"digits": 64, "breast cancer": 30}
+    for name, kind, seed in itertools.product(names, kinds, seeds):
+        possible = [d for d in lengths if d < widths.get(name, 784)]
+        if kind in ALONE or kind in NESTED:
+            possible = [ALONE.get(kind, max(d for d in LENGTHS if d < widths.get(name, 784)))]
+        for d in possible:
+            yield name, kind, d, seed, SECONDS[name]
+
+
+@functools.cache
+def version(kind):
+    """Of what a cell's figures depend on: the first part of this file, and the model's own."""
+    made = type(MODELS[kind](1, 0, 1, True))
+    return hashlib.sha256((FIRST + inspect.getsource(inspect.getmodule(made))).encode()).hexdigest()[:12]
+
+
+def kept(path=KEPT):
+    """Cell -> its rows, of this version."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    versions = {kind: version(kind) for kind in MODELS}
+    return {tuple(line["cell"]): line["rows"] for line in lines if line["version"] == versions[line["cell"][1]]}
+
+
+def attempt(job):
+    try:
+        return job, [{name: rounded(value) for name, value in row.items()} for row in cell(*job)]
+    except Exception:  # one cell must not stop the others
+        traceback.print_exc()
+        return job, None
+
+
+def rounded(value):
+    return value if isinstance(value, (str, int)) else round_to(float(value), 4)
+
+
+def run(wanted, path=KEPT, seconds=math.inf):
+    """What is not kept yet, each cell in a process forked for it; none begins after so many seconds."""
+    begun = time.monotonic()
+    done = kept(path)
+    waiting = [job for job in dict.fromkeys(wanted) if job not in done]
+    for name in {job[0] for job in waiting} & set(SETS):
+        for train in (True, False):
+            pictures(name, train)  # once, for all
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool, path.open("a") as file:
+        for job, found in pool.imap(attempt, waiting):
+            if found is not None:
+                file.write(json.dumps({"cell": job, "version": version(job[1]), "rows": found}) + "\n")
+                file.flush()
+                print(*job, {name: found[0].get(name) for name in ("accuracy", "error", "fit", "steps")}, flush=True)
+            if time.monotonic() - begun > seconds:
+                break
+    return kept(path)
+
+
+MEASURES = (
+    "accuracy", "k", "probe", "error", "bits", "nats", "precision", "coverage", "fit", "encode", "memory", "numbers",
+    "steps",
+)  # fmt: skip
+
+
+def table(done):
+    """A row for each data, model, length and clock; every measure a list over the seeds."""
+    groups = {}
+    for row in itertools.chain(*done.values()):
+        key = tuple(row[name] for name in ("data", "model", "d", "seconds"))
+        groups.setdefault(key, []).append(row)
+    found = []
+    for (name, kind, d, seconds), rows in sorted(groups.items(), key=place):
+        rows.sort(key=lambda row: row["seed"])
+        lists = {m: [row[m] for row in rows] for m in MEASURES if all(row.get(m) is not None for row in rows)}
+        seeds = [row["seed"] for row in rows]
+        found.append({"data": name, "model": kind, "d": d, "seconds": seconds, "seeds": seeds} | lists)
+    return found
+
+
+def place(item):
+    name, kind, d, seconds = item[0]
+    return list(SECONDS).index(name), list(MODELS).index(kind), d, seconds
+
+
+def again(share=0.1):
+    """A random part of the stored cells a second time: what was, what is, and the seeds' standard deviation."""
+    first = kept()
+    picks = np.random.default_rng(1).permutation(len(first))[: max(1, round(share * len(first)))]
+    wanted = [list(first)[i] for i in sorted(picks)]
+    second = run(wanted, KEPT.with_suffix(".again"))
+    stored = {(row["data"], row["model"], row["d"], row["seconds"]): row for row in table(first)}
+    found = []
+    for row in itertools.chain(*(second[job] for job in wanted if job in second)):
+        was = stored[row["data"], row["model"], row["d"], row["seconds"]]
+        at = was["seeds"].index(row["seed"])
+        for measure in ("accuracy", "probe", "error"):
+            if measure in was and len(was["seeds"]) > 1:
+                key = {name: row[name] for name in ("data", "model", "d", "seconds", "seed")}
+                sd = round_to(float(np.std(was[measure], ddof=1)), 3)
+                found.append(key | {"measure": measure, "was": was[measure][at], "is": row[measure], "sd": sd})
+    return found
+
+
+def paper():
+    """PCA by the protocol of Fournier and Aloise: all 60,000 rows, both sets, every length."""
+    fields = ("data", "d", "cpu_seconds", "k", "accuracy", "error")
+    found = (neighbours(name, "PCA", d, 0, 0) for name, d in itertools.product(SETS, LENGTHS))
+    return [{name: row[name] for name in fields} for row in found]
+
+
+def save(**tables):
+    """Store the table of what is kept, and leave the other tables as they are."""
+    try:
+        stored = data.results(NAME)
+    except FileNotFoundError:
+        stored = {}
+    old = {name: stored[name] for name in ("paper", "again") if name in stored}
+    return store(NAME, old | {"cells": table(kept())} | tables, SEEDS, dense=True)
+
+
+def measure(repeats):
+    """Every cell; with two repeats, one seed of a few on the digits."""
+    if repeats < 7:
+        few = [("digits", kind, ALONE.get(kind, 3), 0, 0.05) for kind in MODELS if kind != "TSNE"]
+        with tempfile.TemporaryDirectory() as folder:
+            return {"cells": table(run(few, Path(folder) / "kept.jsonl"))}
+    run(cells())
+    return {"cells": table(kept()), "paper": paper(), "again": again()}
+
+
+if __name__ == "__main__":
+    what, *more = sys.argv[1:] or ["run"]
+    if what == "run":
+        names = more[1:] or SECONDS
+        run((job for job in cells() if job[0] in names), seconds=float(more[0]) if more else math.inf)
+    makers = {"paper": paper, "again": lambda: again(*map(float, more))}
+    print("stored", save(**{what: makers[what]()} if what in makers else {}).name)
