@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gaelib import data
 
-from benchmarks.samples import classifier, judge, nearest
+from benchmarks.samples import classifier, judge, nearest, precision_and_coverage
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,14 @@ def test_nearest_is_the_least_distance(digits):
 def test_a_row_without_a_label_is_refused(digits):
     with pytest.raises(ValueError, match="900 rows have 899 labels: pass one label a row"):
         classifier(digits[0], digits[1][1:])
+
+
+def test_precision_and_coverage_fall_for_what_is_elsewhere_and_for_what_is_left_out():
+    draw = np.random.default_rng(0)
+    real = np.concatenate([draw.normal(size=(100, 2)), draw.normal(size=(100, 2)) + 20])
+    half, far = real[:100] + 1e-6, real + 200
+    assert precision_and_coverage(real, real) == (1, 1)
+    assert precision_and_coverage(half, real) == (1, 0.5)
+    assert precision_and_coverage(far, real) == (0, 0)
+    with pytest.raises(ValueError, match="more than 5 real rows, got 4"):
+        precision_and_coverage(real, real[:4])
