@@ -45,6 +45,48 @@ def test_first_load_is_light(browser, site, path):
     assert len(size) > 15 and sum(size.values()) <= 600_000, sorted(size.items(), key=lambda x: -x[1])[:8]
 
 
+RAW = """() => [...document.querySelectorAll("article .math:not(:has(mjx-container))")].filter(e => {
+    const {top, bottom, height} = e.getBoundingClientRect();
+    return e.checkVisibility() && height && bottom > 0 && top < innerHeight; }).map(e => e.textContent.slice(0, 60))"""
+
+
+def test_formulas_come_when_they_are_needed(browser, site):
+    """After the first picture of the page, those near the screen; the rest below as the reader comes or moves; on paper all."""
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    page.goto(site + CHAPTERS[-1])
+    page.wait_for_selector("html[data-formulas]")
+    times = page.evaluate("""() => [performance.getEntriesByName("first-contentful-paint")[0].startTime,
+        ...performance.getEntriesByType("resource").filter(e => e.name.includes("mathjax")).map(e => e.startTime)]""")
+    assert len(times) > 4 and times[0] == min(times)
+    count = "document.querySelectorAll('article .math:has(mjx-container)').length"
+    first, every = page.evaluate(count), page.locator("article .math").count()
+    assert page.evaluate(RAW) == [] and 0 < first < every / 3
+    page.evaluate("scrollTo({top: document.body.scrollHeight / 2, behavior: 'instant'})")
+    page.wait_for_function(f"({RAW})().length == 0 && {count} > {first}")
+    assert page.evaluate(count) < every
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(count) == every
+    context.close()
+
+
+def test_who_moves_gets_the_formulas_below_and_keeps_the_place(open_page):
+    """What is above is not set while it is far: it would push down what is read."""
+    path = CHAPTERS[-1]
+    name = re.findall(r'id="(equation-eq-[^"]+)"', (HTML / path).read_text("utf-8"))[-1]
+    page = open_page(f"{path}#{name}", PHONE)
+    where = "name => document.getElementById(name).getBoundingClientRect().top"
+    page.keyboard.press("Shift")
+    place = page.evaluate(where, name)
+    page.wait_for_timeout(1500)
+    assert abs(page.evaluate(where, name) - place) < 2
+    shown = "e => e.checkVisibility() && !e.matches(':has(mjx-container)')"
+    raw = page.locator("article .math").evaluate_all(
+        f"all => all.map(e => ({shown})(e) && e.getBoundingClientRect().top)"
+    )
+    assert all(top is False or top < 0 for top in raw) and any(raw)
+
+
 def test_keyboard(open_page):
     """The first stop skips to the text; the sign beside it is seen; dialogues open and close without a mouse."""
     page = open_page(CHAPTERS[-1])

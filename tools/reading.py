@@ -35,7 +35,7 @@ AMBIGUOUS = {"bit", "code", "component", "flat", "joint", "objective", "paramete
 
 # --- what a page does without ------------------------------------------------------------------------------
 
-SCRIPTS = "fontawesome"  # icons come from the web font
+SCRIPTS = "fontawesome|mathjax/startup"  # icons come from the web font; gae.js asks for MathJax once a page is painted
 SEARCH = "searchtools|language_data|searchindex"  # for the search page alone
 
 

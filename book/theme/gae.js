@@ -9,15 +9,40 @@
   const scrollers = () => [...document.querySelectorAll(wide)].map((e) => [e, e.scrollWidth > e.clientWidth + 1])
     .forEach(([e, long]) => long ? e.setAttribute("tabindex", "0") : e.removeAttribute("tabindex"));
 
-  // Formulas from the top, a few at a time: one long task would hold up the reader's first touch.
-  const config = window.MathJax?.config ?? window.MathJax;
-  if (config) (config.startup ??= {}).pageReady = async () => {
-    const left = [...document.querySelectorAll(".math, .output_area, .mathjax_process")];
-    while (left.length) {
-      await MathJax.typesetPromise(left.splice(0, 8));
-      await new Promise((go) => setTimeout(go));
-    }
+  // Formulas. MathJax comes once the page is painted and sets what is near the screen, two at a time: one long task would
+  // hold up the reader's first touch. When the reader has moved, what is below follows while nothing else is to do; what
+  // is above waits until it is near, for it would push the text down. Paper gets all.
+  const source = new URL("mathjax/startup.js", document.currentScript.src).href;
+  const idle = window.requestIdleCallback ?? setTimeout, left = new Set(), wanted = new Set();
+  let moved = false, mathjax, working, last = document.body;
+  const arrived = () => mathjax ??= new Promise((done) => {
+    MathJax.startup = { typeset: false, ready: () => { MathJax.startup.defaultReady(); MathJax.startup.promise.then(done); } };
+    document.head.append(Object.assign(document.createElement("script"), { src: source }));
+  });
+  const follows = (e) => last.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING || !e.checkVisibility();
+  const next = () => [...(wanted.size ? wanted : left)].filter((e) => wanted.size || moved && follows(e)).slice(0, wanted.size ? 2 : 8);
+  const take = (some) => some.forEach((e) => { near.unobserve(e); left.delete(e); wanted.delete(e) && (last = e); });
+  const rest = () => {
+    document.documentElement.dataset.formulas = left.size ? "near" : "set";  // for who waits for them
+    working = null;
+    scrollers();
+    arrive();
   };
+  const work = () => working ??= arrived().then(async () => {
+    for (let some; (some = next()).length;) {
+      take(some);
+      await MathJax.typesetPromise(some);
+      await new Promise((go) => wanted.size ? setTimeout(go) : idle(go, { timeout: 100 }));
+    }
+  }).then(rest);
+  const near = new IntersectionObserver((seen) => {
+    seen.forEach((e) => e.isIntersecting && left.has(e.target) && wanted.add(e.target));
+    wanted.size && work();
+  }, { rootMargin: "100% 0px" });
+  addEventListener("load", () => requestAnimationFrame(() => setTimeout(() => {
+    if (window.MathJax) each(".math, .output_area, .mathjax_process", (e) => { left.add(e); near.observe(e); });
+    left.size ? idle(work) : rest();
+  })));
 
   addEventListener("DOMContentLoaded", () => {
     // A label that differs from the words on the button hides it from voice control.
@@ -28,8 +53,9 @@
     each(".citation-list, .citation-list > .citation", (e) => e.removeAttribute("role"));
   });
   // Formulas take their room late and push down what a link led to: go there again, unless the reader has moved on.
-  let moved = false;
-  for (const touch of ["wheel", "touchmove", "pointerdown", "keydown"]) addEventListener(touch, () => (moved = true), { passive: true });
+  for (const touch of ["wheel", "touchmove", "pointerdown", "keydown"])
+    addEventListener(touch, () => { if (!moved && left.size) work(); moved = true; }, { passive: true });
+  addEventListener("hashchange", () => (moved = false));
   const arrive = () => moved || document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
 
   // What a link to an equation, a figure, an exercise, a word or a row leads to, shown beside it: for a mouse that
@@ -54,7 +80,8 @@
       e.removeAttribute("href") : e.remove());
     card.querySelectorAll("img").forEach((e) => { e.loading = "eager"; e.src = new URL(e.getAttribute("src"), page); });
     document.querySelector("article").append(card);
-    if (!here) await window.MathJax?.typesetPromise?.([card]);
+    const raw = [...card.querySelectorAll(".math:not(:has(mjx-container))")];
+    if (raw.length && window.MathJax) await arrived().then(() => MathJax.typesetPromise(raw));
     const at = link.getBoundingClientRect(), box = card.getBoundingClientRect(), room = document.documentElement.clientWidth;
     card.style.left = `${Math.max(8, Math.min(at.left, room - box.width - 8)) + scrollX}px`;
     card.style.top = `${(at.bottom + box.height + 12 < innerHeight ? at.bottom + 6 : Math.max(64, at.top - box.height - 6)) + scrollY}px`;
@@ -83,6 +110,7 @@
     root.dataset.theme = "light";
     before[1].forEach((e) => (e.open = true));
     each("img[loading=lazy]", (e) => (e.loading = "eager"));
+    if (left.size && MathJax.typeset) MathJax.typeset([...left].filter((e) => !take([e])));
   };
   const back = () => {
     if (!before) return;
@@ -94,6 +122,5 @@
   addEventListener("afterprint", back);
   paper.addEventListener("change", () => (paper.matches ? print() : back()));
 
-  addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(scrollers).then(arrive));
   addEventListener("resize", scrollers);
 })();
