@@ -15,13 +15,12 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
-from .solvers.sums import total
-
 __all__ = ["Array", "Rows", "Table"]
 
 Array: TypeAlias = np.ndarray | Tensor  # what a model gives back: of the kind of what it was given
 Table: TypeAlias = np.typing.ArrayLike | Tensor | Iterable[Any]  # rows, or batches of rows
 
+LARGEST = 1e75  # the square of a square has room in float64
 CACHED, MOVED = 2**22, 2**24  # entries worked on at a time: what a CPU's cache holds; what is worth moving to a GPU
 
 REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
@@ -136,6 +135,22 @@ def at(device: torch.device, joint: nn.Module) -> Iterator[None]:
         joint.to(home)
 
 
+def farthest(dtype: torch.dtype, width: int) -> float:
+    """How far from 0 entries may lie, so that the squared distances of a million rows have room in ``dtype``."""
+    return min((torch.finfo(dtype).max / (4e6 * width)) ** 0.5, LARGEST)
+
+
+def need_room(x: Tensor, dtype: torch.dtype, what: str, before: int = 0) -> None:
+    """Refuse a table (n, D) with entries beyond what `farthest` allows, by the place of the first."""
+    most = farthest(dtype, x.shape[1])
+    if len(far := (x.abs() > most).nonzero()):
+        row, column = far[0].tolist()
+        where = f"{float(x[row, column]):.3g} at row {before + row}, column {column}"
+        room = f"squares in {str(dtype)[6:]} have room for entries up to {most:.2g}"
+        wider = ", or pass float64" if dtype == torch.float32 else ""
+        raise ValueError(f"{what} has {where}; {room}: divide it by a constant{wider}")
+
+
 class Rows:
     """Validated data as re-iterable batches: tensors (n_b, D) on one device.
 
@@ -146,6 +161,7 @@ class Rows:
 
     def __init__(self, X: Any, estimator: BaseEstimator, reset: bool, holes: bool = False):
         self.estimator, self.streamed, self.holes = estimator, is_batches(X), holes
+        self.fitted = None if reset else estimator._like.dtype
         self.X = X if self.streamed else self._table(X, reset)
         tables = self._tables(reset) if self.streamed else iter([self.X])
         first = next(tables, None)
@@ -181,18 +197,19 @@ class Rows:
             else:
                 dtype = [np.float64, np.float32]
                 X = validate_data(self.estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
-        self._refuse_holes(X)
+        self._refuse_entries(X)
         return X
 
-    def _refuse_holes(self, X: Any) -> None:
-        """Where the first entry is that is not finite; of data with holes, the first that is infinite."""
+    def _refuse_entries(self, X: Any) -> None:
+        """Where the first entry is that is not finite, or too large; of data with holes, the first infinite one."""
         name, step = type(self.estimator).__name__, max(1, CACHED // X.shape[1])
+        dtype = self.fitted or (torch.float64 if str(X.dtype).endswith("64") else torch.float32)
+        most = farthest(dtype, X.shape[1])
         for start in range(0, len(X), step):
-            part = X[start : start + step]
-            with np.errstate(over="ignore", invalid="ignore"):
-                if total(view(part)).isfinite().all():  # most often; a sum can also overflow
-                    continue
-            part = view(part)
+            part = view(X[start : start + step])
+            low, high = part.aminmax()
+            if -most <= low and high <= most:  # most often; NaN compares as False
+                continue
             bad = (part.isinf() if self.holes else ~part.isfinite()).nonzero()
             if len(bad):
                 row, column = bad[0].tolist()
@@ -205,6 +222,7 @@ class Rows:
                     f"Input X contains {what}: {name} found the first of them at row {start + row}, column "
                     f"{column} (value {float(part[row, column])}): {instead}"
                 )
+            need_room(part, dtype, "Input X", start)
 
     def __len__(self) -> int:
         if self.n is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .core import Given, objective
 from .parallel import all_sum, gather
-from .rows import Array, Rows, Table, at, honest, is_batches, remedies
+from .rows import Array, Rows, Table, at, honest, is_batches, need_room, remedies
 from .solvers.sums import added
 
 KEPT = 2**26  # entries of a table that is kept beside the caller's own
@@ -143,6 +143,7 @@ class Observed:
             raise ValueError(
                 f"y has {y.shape[1]} columns, but fit saw {len(self.joint_.bias)}: pass the columns that fit saw"
             )
+        need_room(y, data.dtype, "Input y")
         return y
 
     def _finish(self, data):

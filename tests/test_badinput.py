@@ -20,7 +20,9 @@ from gaelib import (
 )
 from gaelib.joints.flats import Flats
 from gaelib.pictures.operators import Linear, Mask
+from gaelib.rows import farthest
 from registry import ENDLESS, HOLE, LABELS, X
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 
@@ -228,12 +230,46 @@ def test_a_loader_of_pairs_or_out_of_order_is_refused():
         km().fit(torch.utils.data.DataLoader(torch.tensor(X), batch_size=4, shuffle=True))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*small enough")
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_entries_whose_squares_have_no_room_are_refused(model):
+    rows, says = (
+        np.random.default_rng(0).random((30, 4)),
+        r"has 1e\+{} at row 7, column 2; squares in {} have room .* up to",
+    )
+    for dtype, power in ((np.float32, 30), (np.float64, 200)):
+        bad = rows.astype(dtype)
+        bad[7, 2] = 10.0**power
+        with pytest.raises(ValueError, match=says.format(power, dtype.__name__) + ".*: divide it by a constant"):
+            clone(model).fit(bad, np.arange(30) % 2)
+    there = clone(model).fit((rows * farthest(torch.float32, 4)).astype(np.float32), np.arange(30) % 2)
+    assert np.isfinite(there.history_).all() and len(there.history_)
+    for ask in (getattr(there, name) for name in ("transform", "predict", "score_samples") if hasattr(there, name)):
+        with pytest.raises(ValueError, match=says.format(200, "float32") + r".*, or pass float64$"):
+            ask(bad)
+
+
+def test_targets_whose_squares_have_no_room_are_refused():
+    with pytest.raises(ValueError, match=r"Input y has 1e\+80 at row 9, column 0; squares in float64 have room"):
+        LinearRegression().fit(X, np.r_[np.ones(9), 1e80])
+
+
 FIRST = {  # a first fit that fails, early or late
     "a hole": lambda model: model.fit(HOLE),
     "too few rows": lambda model: model.set_params(n_clusters=99).fit(X),
     "a hole in the last batch": lambda model: model.fit([X, HOLE]),
-    "overflow": lambda model: model.fit(X * 1e300),
+    "squares without room": lambda model: model.fit(X * 1e300),
+    "a step that fails": lambda model: fails_late(model),
 }
+
+
+def fails_late(model):
+    def fail(joint, sums):
+        raise FloatingPointError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flats, "update", fail)
+        model.fit(X)
 
 
 @pytest.mark.parametrize("why", FIRST)

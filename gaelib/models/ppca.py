@@ -92,7 +92,7 @@ class PPCA(LinearCode, Iterative):
         else:
             variance = (values.sum() + left) / D
             weights = torch.randn(D, p, generator=generator, dtype=torch.float64) * variance.sqrt()
-        variance = torch.as_tensor(variance)
+        variance = torch.as_tensor(variance, dtype=torch.float64)
         return LinearGaussian(*(part.to(data.device, data.dtype) for part in (mean, weights, variance)))
 
     def _learn(self, joint, data, history):

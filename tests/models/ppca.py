@@ -41,6 +41,12 @@ def test_its_own_fit_scores_no_less(digits, pca, solver, parity):
     parity(PPCA, PCA, f"subspace of 10 axes on digits by {solver}, sine of the largest angle", angle, 1e-3)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+def test_the_noise_has_the_data_s_precision_in_any_unit(digits, unit):
+    variance = np.linalg.eigvalsh(np.cov(digits.T, bias=True))[:-10].mean()
+    assert abs(PPCA(10).fit(digits * unit).noise_variance_ / (variance * unit**2) - 1) < 1e-12
+
+
 def test_em_never_lowers_the_evidence_and_ends_at_the_closed_form(digits):
     closed, em = (
         PPCA(3, solver=solver, random_state=1, tol=1e-13, max_iter=5000).fit(digits[:, 2:9])
