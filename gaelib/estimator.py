@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from .core import Exact, Joint, alternate, ascend, objective
 from .hyper import count, fitted, hyper, number, switch, validate
-from .parallel import all_sum, from_first
+from .parallel import all_sum, from_first, rank_and_size
 from .rows import Array, Rows, Table, real, view
 from .solvers.sums import total
 
@@ -298,6 +298,25 @@ class Estimator(TransformerMixin, Model):
     if TYPE_CHECKING:  # scikit-learn's have no types
 
         def fit_transform(self, X: Table, y: Any = None) -> Array: ...
+
+
+class Map(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
+    """A fit that compares all its rows, in one process, and gives each a place; of other rows it says nothing.
+
+    A subclass has ``n_components``, and leaves the places in ``embedding_``.
+    """
+
+    @property
+    def _n_features_out(self):
+        return self.n_components
+
+    def fit_transform(self, X: Table, y: Any = None) -> Array:
+        """Fit, and give the map: (n, D) -> (n, d)."""
+        return self.fit(X).embedding_
+
+    def _check(self, n, width):
+        if (size := rank_and_size()[1]) > 1:
+            raise ValueError(f"{type(self).__name__} compares all rows in 1 process, got {size}: fit it in one")
 
 
 @hyper

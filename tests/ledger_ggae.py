@@ -4,7 +4,7 @@ from math import e, exp, log, pi, sqrt
 
 import numpy as np
 import torch
-from gaelib.models.ggae import KernelMixture
+from gaelib.joints.kernels import KernelMixture
 from scipy.integrate import trapezoid
 from scipy.optimize import linprog, minimize_scalar
 from scipy.special import logsumexp, ndtr

@@ -14,9 +14,9 @@ from torch.nn.functional import pad
 
 from ..core import Joint, _ask
 from ..hyper import need_number
-from ..models.ggae import KernelMixture
 from ..solvers.nearest import project, side_by_side
 from .flats import Flats
+from .kernels import KernelMixture
 from .linear import LinearGaussian
 from .mixture import Mixture
 from .network import Network

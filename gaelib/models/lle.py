@@ -20,15 +20,13 @@ import scipy.sparse
 import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, eigsh, splu
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
 
 from ..core import Joint
-from ..estimator import Fitting
-from ..hyper import count, fitted, hyper, number, several
+from ..estimator import Map
+from ..hyper import count, fitted, hyper, need_samples, number, several
 from ..noise import gaussian
-from ..parallel import rank_and_size
-from ..rows import Array, Table
+from ..rows import Array
 from ..solvers.eigen import upright
 from ..solvers.neighbours import neighbours
 
@@ -126,7 +124,7 @@ def bottom(W: Any, p: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @hyper
-class LocallyLinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
+class LocallyLinearEmbedding(Map):
     """A map in which every point is the same weighted sum of its neighbours as in the data.
 
     Parameters
@@ -184,25 +182,10 @@ class LocallyLinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     reconstruction_error_: float = fitted()
     random_state, verbose = 0, 0  # nothing is drawn, nothing is waited for
 
-    @property
-    def _n_features_out(self):
-        return self.n_components
-
-    def fit_transform(self, X: Table, y: Any = None) -> Array:
-        """Fit, and give the map: (n, D) -> (n, d)."""
-        return self.fit(X).embedding_
-
     def _check(self, n, width):
-        name = type(self).__name__
-        if rank_and_size()[1] > 1:
-            raise ValueError(f"{name} compares all rows in 1 process, got {rank_and_size()[1]}: fit it in one")
-        for what, least in (("n_neighbors", self.n_neighbors + 1), ("n_components", self.n_components + 1)):
-            if n < least:
-                fewer = "neighbours" if what == "n_neighbors" else "components"
-                raise ValueError(
-                    f"{what}={least - 1} needs at least {least} samples, got {n} sample{'s' * (n != 1)}: "
-                    f"pass more data or fewer {fewer}"
-                )
+        super()._check(n, width)
+        need_samples("n_neighbors", self.n_neighbors, n, self.n_neighbors + 1, "fewer neighbours")
+        need_samples("n_components", self.n_components, n, self.n_components + 1, "fewer components")
 
     def _start(self, data, generator):
         x = torch.cat(list(data))

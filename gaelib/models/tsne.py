@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
 from tqdm import tqdm
 
 from ..core import Joint
-from ..estimator import Fitting, Seed
+from ..estimator import Map, Seed
 from ..hyper import checked, choice, count, fitted, hyper, need_number, need_samples, number
-from ..parallel import rank_and_size
-from ..rows import Array, Table, real, view
+from ..rows import Array, real, view
 from ..solvers.eigen import by_eigenvectors, upright
 from ..solvers.field import Grid, every_pair
 from ..solvers.neighbours import neighbours
@@ -174,7 +172,7 @@ def need_start(name: str, value: object) -> None:
 
 
 @hyper
-class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
+class TSNE(Map):
     """A map of rows in which neighbours stay neighbours: t-distributed stochastic neighbour embedding.
 
     Parameters
@@ -244,17 +242,8 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
     embedding_: Array = fitted()
     kl_divergence_: float = fitted()
 
-    @property
-    def _n_features_out(self):
-        return self.n_components
-
-    def fit_transform(self, X: Table, y: Any = None) -> Array:
-        """Fit, and give the map: (n, D) -> (n, d)."""
-        return self.fit(X).embedding_
-
     def _check(self, n, width):
-        if rank_and_size()[1] > 1:
-            raise ValueError(f"TSNE compares all rows in 1 process, got {rank_and_size()[1]}: fit it in one")
+        super()._check(n, width)
         need_samples("perplexity", f"{self.perplexity:g}", n, math.ceil(self.perplexity) + 1, "a lower perplexity")
         if not isinstance(self.init, str):
             shape = np.shape(real(self.init, "init"))

@@ -10,8 +10,8 @@ import registry
 import torch
 from gaelib import AttentionAutoencoder, Memory, data
 from gaelib.core import Soft, objective
+from gaelib.joints.kernels import KernelMixture
 from gaelib.models.attention import Heads, key_mixture
-from gaelib.models.ggae import KernelMixture
 from sklearn.decomposition import PCA
 
 F = torch.nn.functional

@@ -15,29 +15,10 @@ from gaelib.models.denoising import Contracted, Corrupted
 from gaelib.training import adam, one_cycle
 from torch import nn
 
+from benchmarks.lineage import WIDTH, ring, ring_score, within
+
 BOTH = pytest.mark.parametrize("model", [DenoisingAutoencoder, ContractiveAutoencoder])
 QUICK = {"hidden": (16,), "max_epochs": 3, "random_state": 0}
-WIDTH, ANGLES = 0.15, np.arange(8) * math.pi / 4
-CENTRES = 2 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)
-
-
-def ring(n, seed):
-    """Eight round clusters on a circle of radius 2: (n, 2)."""
-    rng = np.random.default_rng(seed)
-    return CENTRES[rng.integers(0, 8, n)] + WIDTH * rng.normal(size=(n, 2))
-
-
-def ring_score(x, sigma):
-    v, to = WIDTH**2 + sigma**2, CENTRES - x[:, None]
-    w = torch.tensor(-(to**2).sum(2) / (2 * v)).softmax(1).numpy()
-    return (w[:, :, None] * to).sum(1) / v
-
-
-def inside(x):
-    """Whether each row lies within three deviations of a cluster, and the deviation within clusters."""
-    away = ((x[:, None] - CENTRES) ** 2).sum(2).min(1) ** 0.5
-    near = away < 3 * WIDTH
-    return near.mean(), ((away[near] ** 2).mean() / 2) ** 0.5
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +43,7 @@ def test_three_chains_end_where_theory_says(fitted):
     """The clusters are Gaussian, so K5 gives each chain's width."""
     start, found = ring(1000, 3), {}
     for chain in ("mean", "sampled", "langevin"):
-        found[chain] = inside(fitted.sample(1000, 0, chain=chain, steps=60, start=start))[1]
+        found[chain] = within(fitted.sample(1000, 0, chain=chain, steps=60, start=start))["deviation"]
     mean = WIDTH / 3**0.5  # v = (v + s^2) / 4 where s is the width
     assert abs(found["mean"] / mean - 1) < 0.1
     assert abs(found["sampled"] / WIDTH - 1) < 0.1
@@ -211,9 +192,8 @@ def test_one_network_denoises_at_every_level_and_samples():
             off = levels.score_field(torch.tensor(x, dtype=torch.float32), sigma).numpy() - ring_score(x, sigma)
         assert ((off**2).sum() / (ring_score(x, sigma) ** 2).sum()) ** 0.5 < 0.3
     x = levels.sample(2000, 60, torch.Generator().manual_seed(0)).numpy()
-    share, width = inside(x)
-    counts = np.bincount(((x[:, None] - CENTRES) ** 2).sum(2).argmin(1), minlength=8)
-    assert share > 0.9 and abs(width / WIDTH - 1) < 0.25 and counts.min() > 125
+    found = within(x)
+    assert found["inside"] > 0.9 and abs(found["deviation"] / WIDTH - 1) < 0.25 and found["rarest"] > 1 / 16
 
 
 def test_many_levels_are_exact_for_a_gaussian():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gaelib import GGAE, KMeans, data
 from gaelib.core import Climb, Exact, alternate, climb, objective
-from gaelib.models.ggae import KernelMixture
+from gaelib.joints.kernels import KernelMixture
 from registry import X
 from scipy.special import lambertw
 
@@ -124,7 +124,7 @@ def test_argmax_is_stationary_and_beats_every_other_climb(absorb):
 def test_one_start_is_not_enough(monkeypatch):
     model, x = KernelMixture(2 * normal(6, 3, seed=1), 1.5 * normal(6, 2, seed=2), 0.05, 3.0), 2 * normal(500, 3)
     best = model.log_joint(x, model.argmax(x))
-    monkeypatch.setattr("gaelib.models.ggae.STARTS", 1)
+    monkeypatch.setattr("gaelib.joints.kernels.STARTS", 1)
     assert (best - model.log_joint(x, model.argmax(x))).max() > 1e-3
 
 

@@ -23,11 +23,11 @@ from gaelib import (
 )
 from gaelib.core import Exact, Soft, objective
 from gaelib.joints.flats import Flats
+from gaelib.joints.kernels import KernelMixture
 from gaelib.joints.linear import LinearGaussian
 from gaelib.joints.measured import Measured
 from gaelib.joints.mixture import Mixture
 from gaelib.joints.network import Network, layers
-from gaelib.models.ggae import KernelMixture
 from gaelib.models.sensing import leaves, sense
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
