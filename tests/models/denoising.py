@@ -245,9 +245,9 @@ def test_nothing_depends_on_units(model, unit, digits):
     assert abs(there.variance_ / (here.variance_ * unit**2) - 1) < 1e-3
 
 
-@pytest.mark.parametrize(("dtype", "unit"), [(np.float32, 2.0**-100), (np.float64, 2.0**500)])
+@pytest.mark.parametrize(("dtype", "unit"), [(np.float32, 2.0**-100), (np.float64, 2.0**240)])
 def test_a_price_on_slopes_has_no_largest_unit(dtype, unit, digits):
-    """Slopes per unit of the data, whose squares no floating-point number holds."""
+    """Slopes per unit of the data, whose squares have no room in the data's or the network's numbers."""
     here, there = (ContractiveAutoencoder(8, **QUICK).fit((digits * s).astype(dtype)) for s in (1.0, unit))
     codes = here.transform(digits.astype(dtype)), there.transform((digits * unit).astype(dtype))
     assert np.abs(codes[0] - codes[1]).max() < 1e-3
