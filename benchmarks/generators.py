@@ -3,9 +3,11 @@
 ``rebuilt``: squared errors, in grey levels (0 to 1) a picture, of an autoencoder and of gradient-origin networks.
 ``drawn``: samples of 25 round Gaussians (modes hit by a sample, modes that get a tenth of their share, share of samples
 within three standard deviations of a centre) and of digits (by `samples.judge`).  Of four settings each model takes the
-one that is best on a seed that is not reported.
+one that is best on a seed that is not reported.  So do two samplers without a network, a Gaussian mixture and training
+rows with noise on top: what a generator should beat.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -17,6 +19,8 @@ import numpy as np
 import torch
 from gaelib import GAN, GLO, IMLE, VAE, Autoencoder, GradientOrigin, data
 from gaelib.joints.network import layers
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 from torch import nn
 
 from .garments import packed
@@ -41,6 +45,16 @@ KNOBS = {  # a model's own choice, two values; each with two step sizes
 }
 RATES = (1e-3, 3e-3)
 MODELS = {"VAE": VAE, "GLO": GLO, "gradient origin": GradientOrigin, "IMLE": IMLE, "GAN": GAN, "GAN, hinge": GAN}
+SIMPLE = {  # samplers without a network, four settings each
+    "Gaussian mixture": (
+        lambda seed, **setting: GaussianMixture(random_state=seed, **setting),
+        [{"n_components": K, "reg_covar": floor} for K in (25, 50) for floor in (1e-4, 1e-2)],
+    ),
+    "jittered rows": (
+        lambda seed, **setting: KernelDensity(**setting),
+        [{"bandwidth": h} for h in (0.01, 0.03, 0.1, 0.3)],
+    ),
+}
 
 
 # --- data ---
@@ -168,15 +182,29 @@ def shown(name, made, seed):
     return {"pictures": packed(made[:8].clip(0, 1))}
 
 
-def references():
-    """The training rows, as samples of themselves, and points spread evenly over the square: what chance hits."""
-    points, X = gaussians(), pictures("digits")[0]
-    rows = [measured("25 gaussians", points[:DRAWN]) | {"data": "25 gaussians"} | shown("25 gaussians", points, 0)]
+def simple(name, which, seed, setting):
+    """One fit of a sampler without a network, and what its samples are worth."""
+    X = gaussians() if name == "25 gaussians" else pictures("digits")[0]
+    model = SIMPLE[which][0](seed, **setting).fit(X.astype(np.float64))
+    made = model.sample(DRAWN, random_state=seed) if which == "jittered rows" else model.sample(DRAWN)[0]
+    row = {"data": name, "model": which, "seed": seed, "setting": setting}
+    return measured(name, made) | row | shown(name, made, seed)
+
+
+def references(seeds=SEEDS):
+    """What needs no network: simple samplers, tuned as the others are, real rows, and points spread evenly."""
+    rows = []
+    for name, which in itertools.product(("25 gaussians", "digits drawn"), SIMPLE):
+        best = max(SIMPLE[which][1], key=lambda setting: simple(name, which, TUNING, setting)["worth"])
+        rows += [simple(name, which, seed, best) for seed in range(seeds)]
+    points, (X, T, _) = gaussians(), pictures("digits")
     draw = np.random.default_rng(0).integers(len(X), size=DRAWN)
-    rows += [measured("digits drawn", X[draw]) | {"data": "digits drawn"} | shown("digits drawn", X[draw], 0)]
-    rows = [row | {"model": "training rows", "seed": 0} for row in rows]
+    for name, real in (("25 gaussians", points[:DRAWN]), ("digits drawn", X[draw])):
+        rows.append(measured(name, real) | {"data": name, "model": "training rows", "seed": 0} | shown(name, real, 0))
+    new = {key: value for key, value in measured("digits drawn", T).items() if key in ("n", "covered", "to_train")}
     even = np.random.default_rng(0).uniform(-5, 5, size=(DRAWN, 2))
-    return [*rows, measured("25 gaussians", even) | {"data": "25 gaussians", "model": "chance", "seed": 0}]
+    chance = measured("25 gaussians", even) | {"data": "25 gaussians", "model": "chance", "seed": 0}
+    return [*rows, new | {"data": "digits drawn", "model": "new rows", "seed": 0}, chance]
 
 
 # --- all of it ---
@@ -192,7 +220,7 @@ def task(job):
 def together(jobs, done, label):
     """Run what is not done, side by side, and keep each row as it comes."""
     left = [job for job in jobs if job[0] not in done]
-    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, max(len(left), 1))) as pool:
+    with multiprocessing.get_context("spawn").Pool(min(len(os.sched_getaffinity(0)), max(len(left), 1))) as pool:
         for key, row in pool.imap_unordered(task, left):
             done[key] = row
             KEPT.write_text(json.dumps({label: done}))
@@ -228,7 +256,7 @@ def run(size):
     return {
         "size": [size | {"settings": 4, "long": size == LONG}],
         "rebuilt": [done[key] for key, *_ in back],
-        "drawn": [done[key] for key, *_ in final] + references(),
+        "drawn": [done[key] for key, *_ in final] + references(size["seeds"]),
         "tuning": [{k: v for k, v in done[key].items() if k != "points"} for key, *_ in tuning],
     }
 
@@ -239,9 +267,10 @@ def full():
 
 
 def measure(repeats):
-    """The long runs if they are stored; else short ones, that show the form of the tables and no more."""
+    """The long runs if they are stored, beside the simple samplers run again; else short ones, for the tables' form."""
     path = PACKAGE / "results" / f"{NAME}.json"
     stored = json.loads(path.read_text()) if path.exists() else {"size": [{"long": False}]}
     if repeats > 2 and stored["size"][0]["long"]:
-        return {name: stored[name] for name in ("size", "rebuilt", "drawn", "tuning")}
+        networks = [row for row in stored["drawn"] if row["model"] in MODELS]
+        return {name: stored[name] for name in ("size", "rebuilt", "tuning")} | {"drawn": networks + references()}
     return run(SHORT)
