@@ -94,18 +94,23 @@ class Amortise(nn.Module):
         super().__init__()
         self.encoder, self.T, self.generator, self.shared = encoder, T, generator, shared
 
-    def propose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """A draw z of q, log q(z|x) there, and H[q]: (n, *Z), (n,), (n,), nats."""
+    def draw(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A draw z of q, H[q], and the normal noise that z came from: (n, *Z), (n,) nats, (n or 1, *Z)."""
         centre, log_scale = self.encoder(x)
         shape = centre[:1].shape if self.shared else centre.shape
         noise = torch.randn(shape, generator=self.generator, dtype=centre.dtype, device=centre.device)
         entropy = (log_scale + 0.5 * math.log(2 * math.pi * math.e)).flatten(1).sum(1)
-        return centre + log_scale.exp() * noise, (0.5 - 0.5 * noise**2).flatten(1).sum(1) - entropy, entropy
+        return torch.addcmul(centre, log_scale.exp(), noise), entropy, noise
+
+    def propose(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A draw z of q, and log q(z|x) there: (n, *Z), (n,) nats."""
+        z, entropy, noise = self.draw(x)
+        return z, (0.5 - 0.5 * noise**2).flatten(1).sum(1) - entropy
 
     def forward(self, joint: Joint, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.T:
             return self.encoder(x), x.new_zeros(len(x))
-        z, _, entropy = self.propose(x)
+        z, entropy, _ = self.draw(x)
         return z, self.T * entropy
 
 
@@ -147,7 +152,7 @@ def objective(joint: Joint, x: Tensor, infer: Infer) -> Tensor:
 def bound(joint: Joint, x: Tensor, infer: Amortise, k: int) -> Tensor:
     """Log of the mean weight p(x, z) / q(z|x) of k draws: (n,), nats; below the log evidence on average (L11)."""
     draws = (infer.propose(x) for _ in range(k))
-    return torch.stack([joint.log_joint(x, z) - log_q for z, log_q, _ in draws]).logsumexp(0) - math.log(k)
+    return torch.stack([joint.log_joint(x, z) - log_q for z, log_q in draws]).logsumexp(0) - math.log(k)
 
 
 # --- Who moves the parameters ---
@@ -236,14 +241,14 @@ def ascend(
         def loss(x=x):
             mover.zero_grad()  # the last slopes make room for the next
             _finite((value := f(*x)).detach(), len(history))
-            slopes = torch.autograd.grad(-value, params, allow_unused=True, materialize_grads=True)
+            slopes = torch.autograd.grad(fall := -value, params, allow_unused=True, materialize_grads=True)
             for part, slope in zip(params, average(slopes)):
                 part.grad = slope
-            return -value
+            return fall.detach()
 
         for group in mover.param_groups if callable(lr) else ():
             group["lr"] = lr(step)
-        history.append(-float(mover.step(loss).detach()))
+        history.append(-float(mover.step(loss)))
         if on_step(step, history[-1]):
             history.settled = True
             break

@@ -416,7 +416,7 @@ def test_shared_noise_scores_a_row_alike_wherever_it_stands():
 def test_an_encoder_s_entropy_is_weighed_by_the_temperature():
     _, x, infer = l11(4)
     infer.T = 0.5
-    assert torch.allclose(infer(None, x)[1], 0.5 * infer.propose(x)[2], rtol=1e-14)
+    assert torch.allclose(infer(None, x)[1], 0.5 * infer.draw(x)[1], rtol=1e-14)
 
 
 def test_given_codes_are_scored_as_they_are():

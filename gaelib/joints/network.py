@@ -119,9 +119,10 @@ class Network(Joint):
         return value + PRIORS[self.prior](z) if self.prior in PRIORS else value
 
     def _gaussian(self, x, out, there):
-        squares, log_variance = added((out - self.standard(x).to(out)).square(), there), self.log_variance
+        squares = nn.functional.mse_loss(out, self.standard(x).to(out), reduction="none")  # one pass, and one back
+        squares, log_variance = added(squares, there), self.log_variance
         count = out[0].numel() if there is None else there.flatten(1).sum(1)
-        return -0.5 * (squares * (-log_variance).exp() + count * (log_variance + self.log_unit))
+        return torch.addcmul(-0.5 * count * (log_variance + self.log_unit), squares, -0.5 * (-log_variance).exp())
 
     def _bernoulli(self, x, out, there):
         return added(x.to(out) * out - nn.functional.softplus(out), there)
