@@ -4,42 +4,42 @@ The protocol of Bora et al. (2017): 28 x 28 pictures with grey levels 0 to 1, en
 of standard deviation 0.1/sqrt(M); 100 held-out pictures, three matrices.  Errors are squared and per pixel.  Every
 setting of every prior is chosen, for each M and matrix, on 100 training pictures that no prior has learned from.
 
-``measure`` takes the priors that fit in seconds on few rows; ``full`` takes all of them on all rows, each in a process
-of its own, stores what is done at once, and goes on where a run was stopped.
+``measure`` takes the priors that fit in seconds on few rows; ``full`` takes all of them on all rows, or those it is
+told, one after the other on one thread.  It stores what is done at once beside the rows of the others, keeps a network
+once it is trained, and goes on where a run was stopped.
 """
 
 import hashlib
 import json
 import math
-import os
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
-from gaelib import GGAE, LGAE, LLGAE, MPPCA, PPCA, VAE, Autoencoder, Memory, data
+from gaelib import GGAE, LGAE, LLGAE, MPPCA, NMF, PPCA, VAE, Autoencoder, Memory, data
 from gaelib.joints.flats import Flats
 from gaelib.joints.network import Network, layers
 from gaelib.models.sensing import sense
 from gaelib.pictures.image_prior import Linear, deep_image_prior
 from scipy.fft import dctn
-from sklearn.decomposition import NMF
 from torch import nn
 
 from .garments import packed
-from .harness import round_to, source_hash, store
+from .harness import PACKAGE, machine, round_to, source_hash, store
 
 SETS = {"MNIST": data.mnist, "Fashion-MNIST": data.fashion_mnist}
 MEASUREMENTS, MATRICES, TEST, HELD = (25, 50, 100, 200), 3, 100, 100
 SIDE, D, CODE = 28, 784, 20
 SHOWN, AT = 5, 50  # pictures that are stored, and from how many measurements
-DREAMT = {"test": 20, "tuned": 5, "steps": (50, 100, 200, 400)}  # the image prior takes seconds a picture: so many
+FEW = 8  # test pictures of the image prior, which takes seconds for each; the error of all priors on them is kept too
+DREAMT = {"tuned": 4, "steps": (50, 100, 200, 300)}
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
-EPOCHS = 60
+EPOCHS, BATCH, RATE = 60, 250, 2e-3  # of a network
+CLIMBS = {"held": 40, "restarts": 10, "steps": 150}  # of a network's codes; its sigma^2 is chosen on so many pictures
 OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:6]
 KEPT = Path(tempfile.gettempdir()) / "gaelib-sensing"
 
@@ -69,7 +69,7 @@ def error(x, found):
 
 
 def judge(prior, settings, held, test, M, matrix):
-    """The test error of one prior, for the setting that is best on the pictures held back."""
+    """The test error of one prior, for the setting that is best on pictures held back."""
     (A, noise), start = sensor(M, matrix), time.perf_counter()
     Y, Yv = measured(test, A, noise, [M, matrix, 1]), measured(held, A, noise, [M, matrix, 2])
     allowed = [setting for setting in settings if not isinstance(setting, int) or setting < M]
@@ -77,6 +77,7 @@ def judge(prior, settings, held, test, M, matrix):
     begun = time.perf_counter()
     mean, std = prior(Y, A, noise, chosen)
     row = {"M": M, "matrix": matrix, "error": round_to(error(test, mean), 4), "setting": str(chosen or "")}
+    row["few"] = round_to(error(test[:FEW], mean[:FEW]), 4)
     row |= {"seconds": round_to(time.perf_counter() - begun, 2), "with_tuning": round_to(begun - start, 2)}
     if std is not None:
         off, normal = np.abs(mean - test) / np.maximum(std, 1e-9), torch.distributions.Normal(0, 1)
@@ -202,9 +203,8 @@ def kernels(X):
 
 def parts(X):
     """Non-negative parts, each in the units of its own mean amount, so that one price for all is an exponential prior."""
-    model = NMF(100, init="nndsvda", max_iter=100, random_state=0)
-    amounts = model.fit_transform(X[:10000])
-    W = (model.components_ * amounts.mean(0)[:, None]).astype(np.float64)
+    model = NMF(100, max_iter=100, tol=0, random_state=0).fit(X)
+    W = (model.components_ * model.transform(X[:2000]).mean(0)[:, None]).astype(np.float64)
     return [*PRICES, 3.0], lambda y, A, noise, price: (shrink(A @ W.T, y, price, True, 500) @ W, None)
 
 
@@ -237,62 +237,72 @@ class White(nn.Module):
         return z @ self.turn.T + self.mean
 
 
-def network(kind):
-    """A decoder of 20-500-500-784 with its encoder; sigma^2 is tuned about what it leaves of the pictures held back."""
+def network(kind, of):
+    """A decoder of 20-500-500-784 with its encoder, trained for ``of`` once and kept; and the CPU seconds it took."""
+    path = KEPT / f"{of} {kind} {EPOCHS} {BATCH} {RATE} {source_hash()}.joblib"
+    if path.exists():
+        return joblib.load(path)
+    X, start = images(of)[0], time.process_time()
+    options = {"hidden": (500, 500), "max_epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "random_state": 0}
+    options |= {"validation": 0.02, "patience": EPOCHS}
+    if kind == "AE":  # greys of a sigmoid
+        mean, scale = torch.from_numpy(X.mean(0, dtype=np.float64)), float(X.std(dtype=np.float64))
+        model = Autoencoder(CODE, decoder=Grey(layers(CODE, 500, 500, D), mean.float(), scale), **options)
+    else:
+        model = VAE(CODE, noise="bernoulli", **options)
+    path.parent.mkdir(exist_ok=True)
+    joblib.dump((model.fit(X), time.process_time() - start), path)
+    return joblib.load(path)
+
+
+def climbed(kind):
+    """A trained decoder; sigma^2 is chosen about what it leaves of training pictures, and an AE's codes are whitened."""
 
     def fit(X):
-        start = time.perf_counter()
-        options = {"hidden": (500, 500), "max_epochs": EPOCHS, "patience": EPOCHS, "lr": 1e-3, "batch_size": 500}
-        mean, scale = torch.from_numpy(X.mean(0, dtype=np.float64)), float(X.std(dtype=np.float64))
-        if kind == "AE":
-            decoder = Grey(layers(CODE, 500, 500, D), mean.float(), scale)
-            model = Autoencoder(CODE, decoder=decoder, random_state=0, **options)
-        else:
-            model = VAE(CODE, noise="bernoulli" if kind == "VAE" else "gaussian", random_state=0, **options)
-        model.fit(X)
-        joint = model.joint_
+        model, joint, own = fit.model, fit.model.joint_, rebuilt(fit.model, X[:5000])
         if kind == "AE":
             white = White(torch.as_tensor(model.transform(X)))
-            joint = Network(
-                nn.Sequential(white, joint.decoder), prior="normal", centre=joint.centre, scale=float(joint.scale)
-            )
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        z = np.random.default_rng(0).normal(size=(10, CODE)).astype(np.float32)
-        own = error(X[:5000], model.inverse_transform(model.transform(X[:5000])))
-        fit.seconds, fit.model = time.perf_counter() - start, model
+            decoder = nn.Sequential(white, joint.decoder)
+            joint = Network(decoder, prior="normal", centre=joint.centre, scale=float(joint.scale))
+        z = np.random.default_rng(0).normal(size=(CLIMBS["restarts"], CODE)).astype(np.float32)
 
         def prior(y, A, noise, share):
-            y, A = (torch.tensor(part, dtype=torch.float32, device=device) for part in (y, A))
-            return sense(joint, y, A, noise, variance=share * own, start=z).mean.cpu().numpy(), None
+            y, A = y.astype(np.float32), A.astype(np.float32)
+            found = sense(joint, y, A, noise, variance=share * own, start=z, steps=CLIMBS["steps"])
+            return found.mean, None
 
-        return [0.25, 0.5, 1.0, 2.0, 4.0], prior
+        return [0.5, 1.0, 2.0], prior
 
     return fit
 
 
-def dream(X, held, test, M):
+def rebuilt(model, X):
+    """What a network leaves of pictures that its own encoder sees."""
+    return error(X, model.inverse_transform(model.transform(X)))
+
+
+def dream(held, test, M):
     """The image prior for one M: its error on few pictures, after the number of steps that is best on fewer held back."""
 
-    def climb(x, A, noise, seed):
-        y, found = measured(x[None], A, noise, seed)[0], []
+    def climb(x, matrix, seed):
+        (A, noise), found = sensor(M, matrix), []
+        y = measured(x[None], A, noise, [M, matrix, *seed])[0]
         keep = lambda now: found.append(now.averaged.ravel()) if now.step + 1 in DREAMT["steps"] else None  # noqa: E731
-        deep_image_prior(
-            y, Linear(A, (SIDE, SIDE)), steps=max(DREAMT["steps"]), random_state=0, device="cpu", callback=keep
-        )
-        return [error(x, picture) for picture in found], found
+        options = {"steps": max(DREAMT["steps"]), "precision": "bfloat16", "random_state": 0, "device": "cpu"}
+        deep_image_prior(y, Linear(A, (SIDE, SIDE)), callback=keep, **options)
+        return found, [error(x, picture) for picture in found]
 
-    rows = []
+    start, rows = time.perf_counter(), []
+    tuned = [climb(x, 0, [3, i])[1] for i, x in enumerate(held[: DREAMT["tuned"]])]
+    best, tuning = int(np.argmin(np.mean(tuned, 0))), time.perf_counter() - start
     for matrix in range(MATRICES):
-        (A, noise), start = sensor(M, matrix), time.perf_counter()
-        tuned = [climb(x, A, noise, [M, matrix, 3, i])[0] for i, x in enumerate(held[: DREAMT["tuned"]])]
-        best = int(np.argmin(np.mean(tuned, 0)))
         begun = time.perf_counter()
-        found = [climb(x, A, noise, [M, matrix, 4, i]) for i, x in enumerate(test[: DREAMT["test"]])]
-        row = {"M": M, "matrix": matrix, "error": round_to(np.mean([errors[best] for errors, _ in found]), 4)}
-        row |= {"setting": f"{DREAMT['steps'][best]} steps", "seconds": round_to(time.perf_counter() - begun, 2)}
-        row["with_tuning"] = round_to(begun - start, 2)
+        pictures, errors = zip(*(climb(x, matrix, [4, i]) for i, x in enumerate(test[:FEW])))
+        row = {"M": M, "matrix": matrix, "error": round_to(np.mean(errors, 0)[best], 4)}
+        row |= {"few": row["error"], "setting": f"{DREAMT['steps'][best]} steps", "with_tuning": round_to(tuning, 2)}
+        row["seconds"] = round_to(time.perf_counter() - begun, 2)
         if M == AT and matrix == 0:
-            row["pictures"] = packed(np.stack([pictures[best] for _, pictures in found[:SHOWN]]))
+            row["pictures"] = packed(np.stack([found[best] for found in pictures[:SHOWN]]))
         rows.append(row)
     return rows
 
@@ -309,11 +319,10 @@ PRIORS = {  # name -> rows -> (settings, prior)
     "GGAE": kernels,
     "NMF": parts,
     "nearest neighbour": nearest,
-    "AE": network("AE"),
-    "VAE": network("VAE"),
-    "VAE, Gaussian noise": network("VAE, Gaussian noise"),
+    "AE": climbed("AE"),
+    "VAE": climbed("VAE"),
 }
-SLOW, DREAM = ("AE", "VAE", "VAE, Gaussian noise"), "deep image prior"  # not for ``measure``
+NETWORKS, DREAM = ("AE", "VAE"), "deep image prior"  # not for ``measure``
 
 
 # --- The runs -----------------------------------------------------------------------------------------------------
@@ -324,19 +333,19 @@ def task(of, name, rows=None, M=None):
     path = KEPT / f"{of} {name} {rows} {M} {EPOCHS} {source_hash()}{OWN}.json".replace("/", " ")
     if path.exists():
         return json.loads(path.read_text())
-    torch.set_num_threads(1)
     X, held, test = images(of, rows)
-    start = time.perf_counter()
     if M is not None:
-        rows = [{"set": of, "prior": name} | row for row in dream(X, held, test, M)]
-        return keep(path, {"rows": rows, "fits": []})
-    fit = PRIORS[name]
+        found = [{"set": of, "prior": name} | row for row in dream(held, test, M)]
+        return keep(path, {"rows": found, "fits": []})
+    fit, start = PRIORS[name], time.perf_counter()
+    if name in NETWORKS:
+        (fit.model, seconds), held = network(name, of), held[: CLIMBS["held"]]
     settings, prior = fit(X)
     made = {"set": of, "prior": name, "rows": len(X), "fit_seconds": round_to(time.perf_counter() - start, 3)}
-    if hasattr(fit, "model"):
+    if name in NETWORKS:
         T = np.asarray(SETS[of](False)[0], dtype=np.float32) / 255
-        made["own"] = round_to(error(T, fit.model.inverse_transform(fit.model.transform(T))), 3)
-        made |= {"epochs": fit.model.n_iter_, "fit_seconds": round_to(fit.seconds, 3)}
+        made |= {"own": round_to(rebuilt(fit.model, T)), "epochs": fit.model.n_iter_, "fit_seconds": round_to(seconds)}
+    made |= {"processor": machine()["processor"]}
     rows = [judge(prior, settings, held, test, M, matrix) for M in MEASUREMENTS for matrix in range(MATRICES)]
     return keep(path, {"rows": [{"set": of, "prior": name} | row for row in rows], "fits": [made]})
 
@@ -360,6 +369,7 @@ def summary(found):
                     continue
                 errors = [row["error"] for row in mine]
                 line = {"set": of, "prior": prior, "M": M, "error": round_to(np.mean(errors), 4)}
+                line["few"] = round_to(np.mean([row["few"] for row in mine]), 4)
                 line |= {"sd": round_to(np.std(errors, ddof=1), 2), "settings": [row["setting"] for row in mine]}
                 line["seconds"] = round_to(np.median([row["seconds"] for row in mine]), 2)
                 table.append(line)
@@ -374,37 +384,38 @@ def summary(found):
         shown = packed(images(of, 1)[2][:SHOWN])
         pictures.append({"set": of, "prior": "picture", "pictures": shown})
     protocol = {"test": TEST, "matrices": MATRICES, "measurements": MEASUREMENTS, "held": HELD, "shown_at": AT}
-    protocol |= {"dreamt": DREAMT["test"], "epochs": EPOCHS}
+    protocol |= {"few": FEW, "dreamt held": DREAMT["tuned"], "climbed held": CLIMBS["held"], "epochs": EPOCHS}
     return {"protocol": [protocol], "errors": table, "fits": fits, "sure": sure, "pictures": pictures}
 
 
 def measure(repeats):
     """What fits in seconds, on 20,000 rows; nothing here is raced.  The image prior and networks are for ``full``."""
-    found = [task(of, name, 20000) for of in SETS for name in PRIORS if name not in SLOW]
+    found = [task(of, name, 20000) for of in SETS for name in PRIORS if name not in NETWORKS]
     return summary(found)
 
 
-def full(rows=None, sets=tuple(SETS), without=(), processes=None):
-    """Every prior on all rows, each in a process of its own, the networks on a card where there is one."""
-    start = time.perf_counter()
-    order = sorted(PRIORS, key=lambda name: name not in (*SLOW, "GGAE", "NMF", "MPPCA", "LLGAE"))  # the long ones first
-    todo = [(of, name, rows) for name in order if name not in without for of in sets]
-    if DREAM not in without:
-        todo += [(of, DREAM, rows, M) for M in MEASUREMENTS for of in sets]
-    found = {}
-    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(task, *job): job for job in todo}
-        for job in as_completed(jobs):  # what is done is stored at once
-            print(f"{time.perf_counter() - start:.0f} s: {jobs[job]} {job.exception() or ''}", flush=True)
-            if job.exception():
-                continue  # the others go on; this one is raised at the end
-            found[jobs[job]] = job.result()
-            total = {"seconds": round_to(time.perf_counter() - start, 3), "left": len(jobs) - len(found)}
-            store("sensing", summary([found[each] for each in sorted(found, key=rank)]) | {"total": [total]}, 1)
-    for job in jobs:
-        job.result()
+def full(priors=(*PRIORS, DREAM), sets=tuple(SETS), rows=None):
+    """These priors on all rows; what is stored of the others stays."""
+    torch.set_num_threads(1)
+    path, found = PACKAGE / "results" / "sensing.json", []
+    for name in priors:
+        for of in sets:
+            for M in MEASUREMENTS if name == DREAM else (None,):
+                start = time.perf_counter()
+                found.append(task(of, name, rows, M))
+                print(f"{time.perf_counter() - start:.0f} s: {of}, {name}, {M or ''}", flush=True)
+                stored = json.loads(path.read_text()) if path.exists() else None
+                store("sensing", merged(stored, summary(found)), 1)
 
 
-def rank(job):
-    """The order of the table."""
-    return list(SETS).index(job[0]), [*PRIORS, DREAM].index(job[1]), job[3:]
+def merged(stored, new):
+    """New rows in place of the stored ones of the same set and prior, in the order of the table."""
+    if stored is None:
+        return new
+    for row in stored["fits"]:
+        row.setdefault("processor", stored["machine"]["processor"])
+    for name in ("errors", "fits", "sure", "pictures"):
+        known = {(row["set"], row["prior"]) for row in new[name]}
+        new[name] += [row for row in stored[name] if (row["set"], row["prior"]) not in known]
+        new[name].sort(key=lambda row: (list(SETS).index(row["set"]), [*PRIORS, DREAM, "picture"].index(row["prior"])))
+    return new

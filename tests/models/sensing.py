@@ -316,6 +316,16 @@ def test_networks_climb_from_their_prior_or_from_codes(networks, digits):
     assert ((sense(ae, y, A, 0.1, start=start).mean - new) ** 2).mean() < 0.7 * far
 
 
+def test_a_climb_that_falls_behind_is_left_without_loss(networks, digits, monkeypatch):
+    A = draw(12, 64).numpy() / 8
+    found = {}
+    for one_of in (1, 3, 10):
+        monkeypatch.setattr("gaelib.models.sensing.KEPT", one_of)
+        found[one_of] = sense(networks[0], digits[1] @ A.T, A, 0.1, random_state=0).score
+    print({k: (found[1] - found[k]).mean() for k in found}, {k: np.abs(found[1] - found[k]).max() for k in found})
+    assert np.abs(found[3] - found[1]).mean() < 0.02
+
+
 def test_what_a_network_leaves_is_said_or_learned(networks, digits):
     vae, A = networks[0], draw(16, 64).numpy() / 8
     learned, said = (sense(vae, digits[1] @ A.T, A, 0.1, random_state=0, steps=30, variance=variance).score
