@@ -37,7 +37,7 @@ SHOWN, AT = 5, 50  # pictures that are stored, and from how many measurements
 FEW = 8  # test pictures of the image prior, which takes seconds for each; the error of all priors on them is kept too
 DREAMT = {"tuned": 4, "steps": (50, 100, 200, 300)}
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-NOMINAL = (0.5, 0.8, 0.9, 0.95)
+NOMINAL, VARIES = (0.5, 0.8, 0.9, 0.95), 1e-3  # pixels of less variance are blank in nearly all pictures
 EPOCHS, BATCH, RATE = 60, 250, 2e-3  # of a network
 CLIMBS = {"held": 40, "restarts": 10, "steps": 150}  # of a network's codes; its sigma^2 is chosen on so many pictures
 OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:6]
@@ -82,7 +82,9 @@ def judge(prior, settings, held, test, M, matrix):
     if std is not None:
         off, normal = np.abs(mean - test) / np.maximum(std, 1e-9), torch.distributions.Normal(0, 1)
         inside = [float(normal.icdf(torch.tensor(0.5 + level / 2))) for level in NOMINAL]
+        varies = held.var(0) > VARIES
         row["covered"] = [round_to((off <= width).mean(), 3) for width in inside]
+        row["varying"] = [round_to((off[:, varies] <= width).mean(), 3) for width in inside]
         expected, real = (std**2).mean(1), ((mean - test) ** 2).mean(1)  # of each picture
         same = np.ptp(expected) < 1e-9 * expected.mean()  # one Gaussian is as sure of every picture
         row |= {"expected": float(expected.mean()), "agree": 0.0 if same else float(np.corrcoef(expected, real)[0, 1])}
@@ -375,7 +377,8 @@ def summary(found):
                 table.append(line)
                 if "covered" in mine[0]:
                     line = {"set": of, "prior": prior, "M": M, "nominal": NOMINAL}
-                    line["covered"] = [round_to(value, 3) for value in np.mean([row["covered"] for row in mine], 0)]
+                    for key in ("covered", "varying"):
+                        line[key] = [round_to(value, 3) for value in np.mean([row[key] for row in mine], 0)]
                     line |= {key: round_to(np.mean([row[key] for row in mine]), 3) for key in ("expected", "agree")}
                     sure.append(line)
                 pictures += [
