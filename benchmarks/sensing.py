@@ -317,7 +317,6 @@ PRIORS = {  # name -> rows -> (settings, prior)
     "Gaussian": gaussian,
     "LLGAE": flats,
     "MPPCA": mixture(20, 60, 6),
-    "MPPCA, 10 x 150": mixture(10, 150, 12),
     "GGAE": kernels,
     "NMF": parts,
     "nearest neighbour": nearest,
