@@ -181,14 +181,14 @@ def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> Sums:
     """
     stats = getattr(infer, "stats", None) or _ask(joint, "stats", "alternate", "ascend(...)")
 
-    @torch.no_grad()
     def found(i, x):
         z, bonus = (infer.batch(i) if hasattr(infer, "batch") else infer)(joint, x)
         sums = {"samples": torch.tensor(len(x))} | stats(x, z)
         nats = sums["objective"] if "objective" in sums else joint.log_joint(x, z)
         return sums | {"objective": nats.sum(dtype=torch.float64), "bonus": bonus.sum(dtype=torch.float64)}
 
-    return added(found(i, x) for i, x in enumerate(batches))
+    with torch.no_grad():
+        return added(found(i, x) for i, x in enumerate(batches))
 
 
 def alternate(

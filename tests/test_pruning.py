@@ -216,7 +216,7 @@ def test_starts_share_it(monkeypatch):
             built.append(1)
             super().__init__(*args)
 
-    monkeypatch.setattr("gaelib.models.kmeans.Known", Counted)
+    monkeypatch.setattr("gaelib.solvers.together.Known", Counted)
     X, _ = clouds(1000, K=140, D=480)
     KMeans(140, n_init=3, max_iter=4, tol=1, random_state=0).fit(X.numpy())
     assert len(built) == 1

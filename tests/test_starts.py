@@ -8,7 +8,8 @@ import pytest
 import torch
 from gaelib import LLGAE, GaussianMixture, KMeans, data
 from gaelib.rows import Rows
-from gaelib.solvers.starts import _falls, ahead, sample_rows, spread_rows
+from gaelib.solvers.starts import sample_rows, spread_rows
+from gaelib.solvers.together import _falls, ahead
 from sklearn.cluster import kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
@@ -144,7 +145,7 @@ def test_the_race_changes_how_fast_the_best_is_found_and_not_which(monkeypatch):
     X = data.digits()[0]
     model = KMeans(10, n_init=6, random_state=1)
     raced = model.fit(X).labels_.copy(), list(model.history_)
-    monkeypatch.setattr("gaelib.solvers.starts.SMALL", 0)
+    monkeypatch.setattr("gaelib.solvers.together.RACE", 0)
     in_turn = model.fit(X).labels_, model.history_
     assert np.array_equal(raced[0], in_turn[0]) and np.allclose(raced[1], in_turn[1], rtol=1e-12, atol=0)
 
@@ -152,7 +153,7 @@ def test_the_race_changes_how_fast_the_best_is_found_and_not_which(monkeypatch):
 def test_a_stream_is_read_once_a_pass_for_all_starts(monkeypatch):
     X, readings = data.digits()[0], []
     for small in (2**23, 0):
-        monkeypatch.setattr("gaelib.solvers.starts.SMALL", small)
+        monkeypatch.setattr("gaelib.solvers.together.RACE", small)
         batches = Batches(X[:900], X[900:])
         KMeans(10, n_init=8, random_state=0).fit(batches)
         readings.append(batches.readings)

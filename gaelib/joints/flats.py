@@ -175,18 +175,19 @@ class Flats(Joint):
         A component without samples restarts beside the one with the largest error: a copy plus a small step.
         Only the empty one moves there, so the objective cannot fall.
         """
-        n, error, full = sums["n"], sums["error"].clone(), sums["n"] > 0
+        n, full = sums["n"], sums["n"] > 0
         moved = sums["x"] / torch.where(full, n, 1.0)[:, None]
         means, bases = self.means.to("cpu", torch.float64) + moved, self.bases.to("cpu", torch.float64)
         if self._bases is not None:
             spread = sums["xu"] - moved[:, :, None] * sums["u"][:, None]
             bases = torch.where(full[:, None, None], torch.linalg.qr(spread).Q, bases)
-        generator = torch.Generator().manual_seed(self.seed)
-        for empty in (~full).nonzero()[:, 0]:
-            worst = error.argmax()
-            step = torch.randn(means.shape[1], generator=generator, dtype=torch.float64)
-            size = 1e-3 * (error[worst] / n[worst].clamp(min=1) / len(step)).sqrt()
-            means[empty], bases[empty] = means[worst] + size * step, bases[worst]
-            error[worst] /= 2  # so that the next empty one looks elsewhere
+        if not full.all():
+            generator, error = torch.Generator().manual_seed(self.seed), sums["error"].clone()
+            for empty in (~full).nonzero()[:, 0]:
+                worst = error.argmax()
+                step = torch.randn(means.shape[1], generator=generator, dtype=torch.float64)
+                size = 1e-3 * (error[worst] / n[worst].clamp(min=1) / len(step)).sqrt()
+                means[empty], bases[empty] = means[worst] + size * step, bases[worst]
+                error[worst] /= 2  # so that the next empty one looks elsewhere
         self.means.copy_(means)
         self.bases.copy_(bases)

@@ -20,8 +20,8 @@ from ..hyper import count, fitted, hyper, need_samples
 from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
-from ..solvers.pruning import Known
-from ..solvers.starts import ahead, sample_rows, spread_rows, warn_if_alike
+from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
+from ..solvers.together import ahead, remembering
 
 
 class Codebook(ClassNamePrefixFeaturesOutMixin, Estimator):
@@ -165,7 +165,7 @@ class KMeans(ClusterMixin, Codebook, Iterative):
         if data.views is None or joint.bases.shape[2]:
             return self.infer, data
         if "known" not in data.memo:  # one for all starts
-            data.memo["known"] = Known(joint, data.views)
+            data.memo["known"] = remembering(joint, data.views)
         return data.memo["known"], data.views
 
     def _finish(self, data):

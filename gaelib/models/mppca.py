@@ -24,9 +24,9 @@ from ..joints.mixture import Expect, Mixture
 from ..parallel import all_sum
 from ..rows import Array, Rows, Table
 from ..solvers.eigen import upright
-from ..solvers.pruning import Known
 from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
 from ..solvers.sums import total
+from ..solvers.together import remembering
 
 
 def need_variance(name: str, value: object) -> None:
@@ -74,7 +74,7 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
             raise ValueError("all rows are equal (variance 0), so their density is unbounded: pass rows that differ")
         sample = sample_rows(data, K, generator)
         points = Flats(spread_rows(sample, K, generator), variance=spread / 2)  # so that no unit is seen
-        infer = Known(points, [sample]) if sample.device.type == "cpu" else Exact()
+        infer = remembering(points, [sample]) if sample.device.type == "cpu" else Exact()
         value = alternate(points, [sample], infer, 10, 1e-3)[-1]
         error = (points.constant - value) * spread  # the squared distance to the nearest mean
         axes = torch.linalg.qr(torch.randn(K, D, p, generator=generator, dtype=torch.float64)).Q

@@ -195,21 +195,33 @@ class Known:
 
     def stats(self, x, z):
         """As of the joint; of a known batch, at the codes just found, without reading the rows that stayed."""
-        batch, joint, K = self.kept.get(id(x)), self.joint, len(self.joint.means)
+        batch = self.kept.get(id(x))
         if batch is None or z is not batch.k:  # found last: the sums are of these codes, whatever the means are now
-            return joint.stats(x, z)
-        n, points = torch.bincount(z, minlength=K).double(), (joint.means - self.middle).double()
-        sizes = by_code(z, K, batch.sizes) + n * points.square().sum(1)
-        error = sizes - 2 * (points * batch.sums).sum(1)
-        blurred = TIGHT * error < sizes
-        if blurred.any():
-            error[blurred] = 0
-            for i in blurred[z].nonzero()[:, 0].split(self.rows):
-                rows, k = x.index_select(0, i), z.index_select(0, i)
-                away = joint.residual(rows, k)
-                error += by_code(k, K, torch.linalg.vecdot(away, away))
-        sums = {"n": n, "x": batch.sums - n[:, None] * points, "error": error}
-        return joint.scored(sums, x)
+            return self.joint.stats(x, z)
+        K = len(batch.sums)
+        n, sizes = torch.bincount(z, minlength=K).double(), by_code(z, K, batch.sizes)
+        return known_sums(self.joint, x, z, self.middle, n[:, None], sizes[:, None], batch.sums)
+
+
+def known_sums(joint, x, k, origin, n, sizes, sums):
+    """``joint.stats(x, k)`` for points, from sums of each one's rows, seen from an origin.
+
+    Parameters
+    ----------
+    n, sizes, sums : tensors (K, 1), (K, 1), (K, D) float64
+        The number of rows, and the sums of their squared lengths and of the rows themselves.
+    """
+    points = joint.means.double() - origin
+    away = sums - n * points
+    sizes = torch.addcmul(sizes, n, points.square().sum(1, keepdim=True))[:, 0]
+    error = sizes - 2 * torch.linalg.vecdot(points, sums)
+    blurred = TIGHT * error < sizes
+    if blurred.any():
+        error[blurred] = 0
+        for i in blurred[k].nonzero()[:, 0].split(max(1, PART // x.shape[1])):
+            left = joint.residual(x.index_select(0, i), k.index_select(0, i))
+            error += by_code(k.index_select(0, i), len(sums), torch.linalg.vecdot(left, left))
+    return joint.scored({"n": n[:, 0], "x": away, "error": error}, x)
 
 
 class Screen:

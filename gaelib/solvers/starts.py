@@ -9,10 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..parallel import all_sum, rank_and_size
 from .eigen import gathered
-from .sums import added, products, total
 
-SMALL = 2**23  # products of entries in a pass, up to which all starts of k-means run side by side
-PART = 2**18  # entries of a table of rows and points: it stays in the cache of one core
 SAMPLE, EACH = 2**12, 32  # rows from which a start is drawn: at least so many, and so many for every point
 
 
@@ -103,68 +100,6 @@ def halves(x, count):
     sizes[0], larger[:, 0] = 1.0, axes[:, 0].abs()  # the first has one sign
     larger = torch.where(larger > 1e-7 * larger.amax(0), larger, 0.0)  # rounding is no part
     return ((values * sizes).sqrt() * larger / larger.norm(dim=0)).T
-
-
-def ahead(data, starts, passes, tol):
-    """Which of several starts (S, K, D) Lloyd's algorithm takes farthest, or None where that is better tried in turn.
-
-    On a small table all starts stand side by side in one product, so that a pass of all costs hardly more than one.
-    Sums are in the data's dtype: this tells the winner, which then runs exactly.  Each start stops by the rule of
-    `core.alternate`; a point that loses all its rows ends the race, since it would have to restart.
-
-    Parameters
-    ----------
-    data : re-iterable of tensors (n_b, D), with ``len`` rows
-        This process's shard.
-    starts : tensor (S, K, D)
-    passes : int
-        At most.
-    tol : float
-
-    Returns
-    -------
-    int or None
-    """
-    S, K, D = starts.shape
-    n = all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]
-    if n * K * D > SMALL:
-        return None
-    middle = starts.mean((0, 1))
-    points, racing, errors = starts - middle, torch.arange(S), [[] for _ in range(S)]
-    for _ in range(passes):
-        sums = all_sum(claims(data, middle, points))
-        if (sums["n"] == 0).any():
-            return None
-        for start, error in zip(racing.tolist(), sums["error"].tolist()):
-            errors[start].append(error)
-        points = (sums["x"] / sums["n"][:, :, None]).to(points)
-        on = torch.tensor([_falls(errors[start], tol) for start in racing.tolist()])
-        racing, points = racing[on], points[on.to(points.device)]
-        if not len(racing):
-            break
-    last = [each[-1] for each in errors]
-    return last.index(min(last))
-
-
-def _falls(errors, tol):
-    """Whether another pass is worth it."""
-    return len(errors) < 2 or errors[-2] - errors[-1] > tol * (errors[1] - errors[-1])
-
-
-def claims(data, middle, points):
-    """What the rows seen from the middle give each point of each start: numbers and sums, and the squared error."""
-    S, K, D = points.shape
-    flat = points.flatten(0, 1)
-
-    def found():
-        for part in (part for x in data for part in (x - middle).split(max(1, PART // (S * K)))):
-            squares = torch.addmm(flat.square().sum(1)[:, None], flat, part.T, alpha=-2).view(S, K, -1)
-            least = squares.amin(1)
-            mine = (squares <= least[:, None]).to(part)
-            error = total(least.T) + total(torch.linalg.vecdot(part, part))
-            yield {"n": mine.sum(2), "x": products(mine.flatten(0, 1).T, part).view(S, K, D), "error": error}
-
-    return added(found())
 
 
 def warn_if_alike(name, data, count, used):
