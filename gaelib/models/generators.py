@@ -105,7 +105,7 @@ class GLO(_Cloud, _Neural):
     Examples
     --------
     >>> import numpy as np
-    >>> X = np.random.default_rng(0).normal(size=(300, 2)) @ [[3.0, 3.0], [0.1, -0.1]]
+    >>> X = np.random.default_rng(0).normal(size=(60, 2)) @ [[3.0, 3.0], [0.1, -0.1]]
     >>> model = GLO(1, hidden=(8,), random_state=0).fit(X)
     >>> model.transform(X[:5]).shape, model.sample(3, random_state=0).shape
     ((5, 1), (3, 2))

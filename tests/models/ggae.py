@@ -186,7 +186,7 @@ def test_the_objective_never_falls(digits, absorb):
 
 @pytest.mark.slow
 def test_with_little_noise_it_is_k_means(digits):
-    ours = GGAE(6, variance=0.05, tol=1e-9, random_state=0).fit(digits)
+    ours = GGAE(6, variance=0.05, tol=1e-5, random_state=0).fit(digits)
     reference = KMeans(6, tol=0, random_state=0).fit(digits)  # the same generator draws the same start
     assert np.abs(ours.cluster_centers_ - reference.cluster_centers_).max() < 1e-8
     assert (
@@ -198,7 +198,7 @@ def test_with_little_noise_it_is_k_means(digits):
 def test_the_constant_parts_the_prototypes_and_the_exponential_holds_them(digits):
     spread = {}
     for absorb in (1.0, "exp"):
-        w = GGAE(6, absorb=absorb, variance=20.0, tol=1e-6, random_state=0).fit(digits).prototypes_
+        w = GGAE(6, absorb=absorb, variance=20.0, tol=1e-4, random_state=0).fit(digits).prototypes_
         apart = np.sqrt(((w[:, None] - w) ** 2).sum(2)) + 99 * np.eye(6)
         spread[absorb] = np.abs(w).max(), apart.min()
     assert spread[1.0][1] > 1.7 and spread["exp"][0] < 2
