@@ -324,27 +324,28 @@ CLOCKS = (1.0, 2.5, 10.0)
 
 def cells():
     """(data, model, d, seed, seconds) of every cell, the most wanted first."""
-    small, large = ("digits", "breast cancer"), tuple(SETS)
     seeds, rest = range(SEEDS), [kind for kind in MODELS if kind not in CHEAP and kind not in MAPS]
-    yield from each(small, MODELS, LENGTHS, seeds)
-    yield from each(large, (*CHEAP, *rest), (9,), seeds)
-    for seconds, kind, seed in itertools.product(CLOCKS, RACED, seeds):
+    for name, d in itertools.product(("digits", "breast cancer"), (9, 3, 19)):
+        yield from each(name, MODELS, (d,), seeds)
+    yield from each("MNIST", (*CHEAP, *rest), (9,), seeds)
+    for seconds, seed, kind in itertools.product(CLOCKS, seeds, RACED):
         yield "MNIST", kind, 9, seed, seconds
-    yield from each(large, CHEAP, LENGTHS, seeds)
-    for d in (19, 3):
-        yield from each(large, rest, (d,), seeds)
-    yield from each(large, MAPS, LENGTHS, seeds)
-    yield from each(large, rest, LENGTHS, seeds)
+    yield from each("Fashion-MNIST", (*CHEAP, *rest), (9,), seeds)
+    for name in SETS:
+        yield from each(name, CHEAP, LENGTHS, seeds)
+    for d, name in itertools.product((19, 3), SETS):
+        yield from each(name, rest, (d,), seeds)
+    for name in ("digits", "breast cancer", *SETS):
+        yield from each(name, MODELS, LENGTHS, seeds)
 
 
-def each(names, kinds, lengths, seeds):
+def each(name, kinds, lengths, seeds):
     """Cells of a block; a model of one length has one, and no code is longer than a row."""
-    widths = {"digits": 64, "breast cancer": 30}
-    for name, kind, seed in itertools.product(names, kinds, seeds):
-        possible = [d for d in lengths if d < widths.get(name, 784)]
-        if kind in ALONE or kind in NESTED:
-            possible = [ALONE.get(kind, max(d for d in LENGTHS if d < widths.get(name, 784)))]
-        for d in possible:
+    longest = {"digits": 64, "breast cancer": 30}.get(name, 784)
+    possible = [d for d in LENGTHS if d < longest]
+    for seed, kind in itertools.product(seeds, kinds):
+        own = ALONE.get(kind, possible[-1])
+        for d in [own] if kind in ALONE or kind in NESTED else [d for d in lengths if d in possible]:
             yield name, kind, d, seed, SECONDS[name]
 
 

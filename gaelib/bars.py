@@ -36,11 +36,14 @@ class Explanation:
         Term -> what stands there: "code", "prior", "decoder", "answers", "moves" and "nats".
     chapter : str
         The address of the page that derives it.
+    lacks : str
+        What of the formula this model has not; empty where all of it is there.  Ledger L0.
     """
 
     model: str
     lines: dict[str, str]
     chapter: str
+    lacks: str = ""
 
     def __str__(self):
         width = max(map(len, self.lines)) + 2
@@ -100,18 +103,31 @@ def explain(model: Fitting) -> Explanation:
         )
     check_is_fitted(model)
     code, prior, decoder = model._terms()
+    answers = model._answers or answered(model.infer)
     return Explanation(
         model=" ".join(repr(model).split()),
         lines={
             "code": code,
             "prior": prior,
             "decoder": decoder,
-            "answers": model._answers or answered(model.infer),
+            "answers": answers,
             "moves": model._moves,
             "nats": f"{model.history_[-1]:.6g} a row after {several(model.n_iter_, 'step')}",
         },
         chapter=f"{documentation()}{model._chapter}.html",
+        lacks=lacking(model, answers),
     )
+
+
+def lacking(model: Fitting, answers: str) -> str:
+    """What of the formula a model has not, by what it can do: score a row, code a new one, answer the row itself."""
+    given = "is given" in answers
+    missing = {
+        "a likelihood of a row": not hasattr(model, "score" if given else "score_samples"),
+        "a code of a new row": not (given or hasattr(model, "transform")),
+        "the max over z (the code answers a corrupted row)": "corrupted" in answers,
+    }
+    return " and ".join(words for words, absent in missing.items() if absent)
 
 
 def answered(infer: Any) -> str:

@@ -58,6 +58,25 @@
   addEventListener("hashchange", () => (moved = false));
   const arrive = () => moved || document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
 
+  // A table that sorts: each head of a column becomes a button; a second press turns the order over. "-" comes last.
+  const number = (row, at) => parseFloat(row.cells[at].textContent.replace("\u2212", "-"));
+  const order = (head, at, body) => {
+    const down = head.ariaSort === "ascending" ? -1 : 1, rows = [...body.rows];
+    const numeric = rows.some((row) => !isNaN(number(row, at)));
+    each("table.gae-sort [aria-sort]", (e) => e.removeAttribute("aria-sort"));
+    head.ariaSort = down > 0 ? "ascending" : "descending";
+    rows.sort((a, b) => numeric ? isNaN(number(a, at)) - isNaN(number(b, at)) || down * (number(a, at) - number(b, at)) :
+      down * a.cells[at].textContent.localeCompare(b.cells[at].textContent));
+    body.append(...rows);
+  };
+  addEventListener("DOMContentLoaded", () => each("table.gae-sort", (table) =>
+    [...table.tHead.rows[0].cells].forEach((head, at) => {
+      const button = document.createElement("button");
+      button.append(...head.childNodes);
+      head.append(button);
+      button.onclick = () => order(head, at, table.tBodies[0]);
+    })));
+
   // What a link to an equation, a figure, an exercise, a word or a row leads to, shown beside it: for a mouse that
   // rests and for the keyboard. A page that is not this one is fetched once, from the same place.
   const leads = ["equation-", "fig-", "ex-", "term-", "ledger-"].map((kind) => `article a.reference[href*="#${kind}"]`).join();

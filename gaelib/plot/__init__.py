@@ -12,6 +12,7 @@ import numpy as np
 from .canvas import PALETTE, Canvas
 from .explorables import explore
 from .models import codes, components, history, reconstructions, samples
+from .tables import table
 
 __all__ = [
     "PALETTE",
@@ -26,6 +27,7 @@ __all__ = [
     "reconstructions",
     "samples",
     "slider",
+    "table",
 ]
 
 STYLE = {
