@@ -325,12 +325,13 @@ CLOCKS = (1.0, 2.5, 10.0)
 def cells():
     """(data, model, d, seed, seconds) of every cell, the most wanted first."""
     seeds, rest = range(SEEDS), [kind for kind in MODELS if kind not in CHEAP and kind not in MAPS]
-    for name, d in itertools.product(("digits", "breast cancer"), (9, 3, 19)):
-        yield from each(name, MODELS, (d,), seeds)
-    yield from each("MNIST", (*CHEAP, *rest), (9,), seeds)
+    large = (*CHEAP, *rest)
+    for name, d in (("digits", 9), ("MNIST", 9), ("breast cancer", 9), ("digits", 3), ("Fashion-MNIST", 9)):
+        yield from each(name, large if name in SETS else MODELS, (d,), seeds)
     for seconds, seed, kind in itertools.product(CLOCKS, seeds, RACED):
         yield "MNIST", kind, 9, seed, seconds
-    yield from each("Fashion-MNIST", (*CHEAP, *rest), (9,), seeds)
+    for name, d in itertools.product(("digits", "breast cancer"), (1, 3, 19)):
+        yield from each(name, MODELS, (d,), seeds)
     for name in SETS:
         yield from each(name, CHEAP, LENGTHS, seeds)
     for d, name in itertools.product((19, 3), SETS):

@@ -64,7 +64,7 @@ class Network(Joint):
     def terms(self) -> tuple[str, str, str]:
         """Code, prior and decoder in words, for `explain`."""
         size = sum(part.numel() for part in self.decoder.parameters())
-        around = f"variance {float(self.variance):.4g}" if self.noise == "gaussian" else "no further parameter"
+        around = f"variance {float(self.variance.detach()):.4g}" if self.noise == "gaussian" else "no further parameter"
         words = {"normal": "N(z; 0, I)", "ball": "uniform on the unit ball"}
         prior = words.get(self.prior, "flat: every code is as likely")
         return "z, a point", prior, f"a network of {size:,} parameters and {self.noise} noise, {around}"
