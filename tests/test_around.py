@@ -166,3 +166,24 @@ def test_what_cannot_be_compared(models, words):
     with pytest.raises((TypeError, ValueError)) as caught:
         compare(ROWS, models)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_a_table_hides_by_its_own_rules_and_reads_without_them():
+    rows = [{"model": f"<m{d}>", "d": d, "error": "\N{MINUS SIGN}1 ± 2"} for d in (1, 3, 3)]
+    made = plot.table(rows, {"d": 3}, "A & B")
+    page = made._repr_html_()
+    assert page.count("<tr") == 4 and page.count('<th scope="row">&lt;m3&gt;</th>') == 2 and "A &amp; B" in page
+    assert page.count(" checked") == 1 and "<label>" in page
+    key = made.key
+    assert f".{key}:has(#{key}-0-2:checked) tbody tr:not(.{key}-0-2){{display:none}}" in page
+    assert page.count(f'<tr class="{key}-0-2">') == 2 and page.count(f'<tr class="{key}-0-1">') == 1
+    assert "<fieldset" not in plot.table(rows, {}, "all")._repr_html_()
+    assert plot.table(rows, {}, "other").key != plot.table(rows, {}, "all").key  # two tables on a page
+
+
+def test_what_a_model_lacks_is_said_for_each_of_two_reasons():
+    X = np.abs(ROWS)
+    assert explain(KMeans(2, random_state=0).fit(X)).lacks == ""
+    assert explain(LogisticRegression().fit(X, np.arange(30) % 2)).lacks == ""  # its code is given
+    assert "likelihood" in explain(gaelib.GAN(1, hidden=(4,), max_epochs=1).fit(X)).lacks
+    assert "corrupted" in explain(gaelib.DenoisingAutoencoder(1, hidden=(4,), max_epochs=1).fit(X)).lacks

@@ -58,6 +58,8 @@ CASES = {  # what is done, the error, what its message must say (numbers and cau
     "a part in words": (lambda: data.mnist("test"), ValueError, "train='test'", "60,000 images", "pass True"),
     "a data folder that is not there": (lambda: given("nowhere"), FileNotFoundError, "GAELIB_DATA=nowhere", "no folder", "unset it"),
     "a data folder without data": (lambda: given("."), FileNotFoundError, "GAELIB_DATA=.", "neither mnist/train-images", "add one"),
+    "a table without rows": (lambda: plot.table([], {}, "x"), ValueError, "0 rows", "pass at least one"),
+    "a choice that no row has": (lambda: plot.table([{"d": 1}, {"d": 3}], {"d": 2}, "x"), ValueError, "d=2", "none of 2 rows", "pass one of 1, 3"),
     "a slider without frames": (lambda: plot.slider([], "x", "y"), ValueError, "0 frames", "start=0", "pass at least one frame"),
 } | registry.gather("BAD", named=True)  # fmt: skip
 

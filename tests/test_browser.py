@@ -112,6 +112,36 @@ def test_every_stop_of_the_tab_key_is_seen(open_page):
     assert blind == []
 
 
+def test_a_table_is_chosen_and_sorted_by_keyboard(open_page):
+    """The comparison: radio buttons choose rows, the head of a column sorts them, and no text is lost without scripts."""
+    page = open_page("practice/comparison.html")
+    table = page.locator("table.gae-sort").nth(1)
+    rows = "e => [...e.tBodies[0].rows].filter(r => r.offsetParent).map(r => [...r.cells].map(c => c.textContent))"
+    first = table.evaluate(rows)
+    box = table.locator("xpath=preceding-sibling::fieldset[1]//input").nth(0)
+    box.focus()
+    page.keyboard.press("Space")  # "all"
+    assert len(table.evaluate(rows)) > len(first)
+    page.keyboard.press("ArrowRight")
+    few = table.evaluate(rows)
+    assert few and len(few) < len(table.evaluate("e => [...e.tBodies[0].rows]")) and len({row[2] for row in few}) == 1
+    head = table.locator("thead button", has_text="error")
+    at = table.evaluate("e => [...e.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith('error'))")
+    for sign in (1, -1):
+        head.focus()
+        page.keyboard.press("Enter")
+        seen = [row[at] for row in table.evaluate(rows)]
+        numbers = [sign * float(text.split()[0]) for text in seen if text != "-"]
+        assert (
+            len(numbers) > 2
+            and numbers == sorted(numbers)
+            and seen[len(numbers) :] == ["-"] * (len(seen) - len(numbers))
+        )
+    assert table.locator("[aria-sort=descending]").count() == 1
+    context = open_page("practice/comparison.html", java_script_enabled=False).locator("table.gae-sort")
+    assert context.nth(1).locator("tbody tr").count() > 20
+
+
 def test_less_motion(open_page):
     page = open_page(CHAPTERS[-1], reduced_motion="reduce")
     assert page.evaluate("matchMedia('(prefers-reduced-motion: reduce)').matches")
