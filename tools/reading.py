@@ -163,7 +163,8 @@ class FillChapters(SphinxPostTransform):
                 place.replace_self(bookext.table(titles, rows, "gae-stack"))
         if self.env.docname.startswith(("practice/", "teaching/")):
             for table in self.document.findall(nodes.table):
-                table["classes"].append("gae-stack")
+                if "gae-sort" not in table["classes"]:  # its numbers need the heads of their columns
+                    table["classes"].append("gae-stack")
 
     def row(self, docname, found):
         times = next(n for n in found.findall(nodes.inline) if "gae-times" in n["classes"])
