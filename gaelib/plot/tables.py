@@ -64,6 +64,11 @@ def table(rows: Sequence[Mapping[str, Any]], choose: Mapping[str, Any], caption:
         Column -> the value that is chosen at first, or "all".
     caption : str
 
+    Returns
+    -------
+    Table
+        For a notebook to show.
+
     Raises
     ------
     ValueError
