@@ -337,7 +337,7 @@ def cells():
         yield from each(name, large if name in SETS else MODELS, (d,), seeds)
     for seed, seconds, kind in itertools.product(seeds, CLOCKS, RACED):
         yield "digits", kind, 9, seed, seconds
-    for name, d in (("breast cancer", 1), ("breast cancer", 3), ("digits", 19), ("breast cancer", 19)):
+    for name, d in (("digits", 1), ("breast cancer", 1), ("breast cancer", 3), ("digits", 19), ("breast cancer", 19)):
         yield from each(name, MODELS, (d,), seeds)
     for name in SETS:
         yield from each(name, CHEAP, LENGTHS, seeds)
