@@ -1,6 +1,7 @@
 """Many processes give the answer of one: one spawn, in which every process fits its shard of every row of a table."""
 
 import warnings
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -86,7 +87,9 @@ SIZE = 3
 @pytest.fixture(scope="module")
 def replies(tmp_path_factory):
     out = tmp_path_factory.mktemp("processes")
-    mp.spawn(reply, (SIZE, f"file://{out}/meet", str(out)), nprocs=SIZE)
+    # One process imports all that they need, and they are its forks.
+    get_context("forkserver").set_forkserver_preload(sorted({type(row[0]).__module__ for row in MODELS.values()}))
+    mp.start_processes(reply, (SIZE, f"file://{out}/meet", str(out)), nprocs=SIZE, start_method="forkserver")
     return [dict(np.load(out / f"{rank}.npz")) for rank in range(SIZE)]
 
 
