@@ -122,9 +122,12 @@ class Fitting(BaseEstimator):
                 raise TypeError(f"{type(self).__name__} makes no passes that on_step could hear of: leave it out")
             self._on_step = on_step
             settled, interrupt = self._fit(X, y)
-        except BaseException:
+        except BaseException as error:
             vars(self).clear()
             vars(self).update(before)
+            rank, size = rank_and_size()
+            if size > 1:  # whose rows it was: each process has others
+                error.add_note(f"in process {rank} of {size}, counted from 0")
             raise
         finally:
             vars(self).pop("_on_step", None)

@@ -76,6 +76,10 @@ def reply(rank, size, address, out):
             found[f"{name} {i}"] = fitted(model, None).joint_.means
     model = fitted(NETWORK, None)
     found |= {f"network {name}": value for name, value in model.joint_.state_dict().items()}
+    if rank == 1:
+        with pytest.raises(ValueError, match="row 0, column 3") as refused:  # before any sum is waited for
+            KMeans(3).fit(np.where(np.arange(64) == 3, np.nan, parallel.shard(X)))
+        found["refusal"] = refused.value.__notes__
     found |= {"own draws": KMeans(3, max_iter=1, random_state=rank).fit(parallel.shard(X)).cluster_centers_}
     np.savez(f"{out}/{rank}.npz", **{name: np.asarray(value) for name, value in found.items()})
     dist.destroy_process_group()
@@ -116,6 +120,13 @@ def test_without_a_seed_all_processes_end_with_one_model(name, replies):
 
 def test_of_many_seeds_the_first_process_decides(replies):
     assert all(np.array_equal(one["own draws"], replies[0]["own draws"]) for one in replies)
+
+
+def test_a_refusal_says_which_process_it_was(replies):
+    assert replies[1]["refusal"].tolist() == ["in process 1 of 3, counted from 0"]
+    with pytest.raises(ValueError, match="row 0") as alone:
+        KMeans(3).fit([[np.nan]] * 3)
+    assert not hasattr(alone.value, "__notes__")
 
 
 def test_slopes_of_networks_are_averaged(replies):
