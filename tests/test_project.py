@@ -19,12 +19,32 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_the_code_in_the_readme_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     scope = {}
     exec(code, scope)
     assert "nats per digit" in capsys.readouterr().out
     assert scope["history"] == sorted(scope["history"])
+
+
+def test_the_code_for_own_files_runs(tmp_path, monkeypatch, capsys):
+    """As a stranger would: a folder of parquet files, the lines of the README, and the rows that were made strange."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3, 5))[rng.integers(3, size=600)] * 9 + rng.normal(size=(600, 5))
+    X[::60] += rng.normal(size=(10, 5)) * 40
+    (tmp_path / "measurements").mkdir()
+    for i, part in enumerate(np.split(X, 2)):
+        table = pa.table({f"column {j}": values for j, values in enumerate(part.T)})
+        pq.write_table(table, tmp_path / f"measurements/{i}.parquet")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1], scope)
+    assert "passes over parquet(600 rows, 5 columns" in capsys.readouterr().out
+    assert len(set(scope["strange"]) & set(range(0, 600, 60))) >= 8
 
 
 def test_the_code_for_own_data_runs(tmp_path, monkeypatch):
