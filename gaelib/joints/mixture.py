@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core import Joint, Soft, Sums
 from ..hyper import several
-from ..solvers.nearest import ENTRIES, project, side_by_side
+from ..solvers.nearest import ENTRIES, expanded, side_by_side
 from ..solvers.sums import added, products, total
 
 LEAST = 1e-30  # rows that weigh less than this together support no component
@@ -105,15 +105,14 @@ class Mixture(Joint):
 
     def _parts(self, x):
         """In chunks of bounded memory: rows seen from the middle of the means (n, D), squared distances (n, K), where
-        on the flats (n, K, p).  In float64, since one long axis beside little noise leaves float32 no digits.
+        on the flats (n, K, p) or None.  In float64, since one long axis beside little noise leaves float32 no digits.
         """
-        K, _, p = self.bases.shape
-        middle, bases = self.means.mean(0), self.bases.double() if p else None
-        means = (self.means - middle).double()
+        middle, bases = self.means.double().mean(0), self.bases.double() if self.bases.shape[2] else None
+        of = expanded(self.means.double() - middle, bases)
         for part in x.split(self._rows()):
-            part = (part - middle).double()
-            squares, inside = project(part, means, bases)
-            yield part, squares, inside if p else part.new_zeros(len(part), K, 0)
+            part = part.double() - middle
+            squares, inside, sizes = of(part)
+            yield part, squares.add_(sizes[:, None]).clamp_(min=0), inside
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of component k: (n,) -> (n, D)."""
@@ -149,8 +148,10 @@ class Mixture(Joint):
 
     def code(self, x: Tensor) -> Tensor:
         """The posterior mean of e_k (x) [u, 1], block by block: (n, D) -> (n, K (p + 1))."""
-        r, gain, parts = self.posterior(x, 1.0)[0][0], self.scales / self._along, self._parts(x)
-        u = torch.cat([inside * gain for _, _, inside in parts])
+        r = self.posterior(x, 1.0)[0][0]
+        if not self.bases.shape[2]:
+            return r.to(x.dtype)
+        u = torch.cat([inside for _, _, inside in self._parts(x)]) * (self.scales / self._along)
         return (torch.cat([u, torch.ones_like(r)[:, :, None]], 2) * r[:, :, None]).flatten(1).to(x.dtype)
 
     def decoder(self) -> Tensor:
@@ -168,9 +169,9 @@ class Mixture(Joint):
     def _found(self, part, squares, inside, nats, r):
         """The sums of one chunk."""
         sums = {"n": total(r), "x": products(r, part), "objective": (r * nats).sum()}
-        weighted, square = inside * r[:, :, None], squares
-        if inside.shape[2]:
-            square = squares + inside.square().sum(2)
+        if inside is None:
+            return sums | {"square": total(r * squares)}
+        weighted, square = inside * r[:, :, None], squares + inside.square().sum(2)
         return sums | {
             "u": total(weighted),
             "xu": products(part, weighted.flatten(1)).unflatten(1, inside.shape[1:]).transpose(0, 1),
@@ -184,22 +185,30 @@ class Mixture(Joint):
         The evidence cannot fall: sigma^2 is the best one not below the floor (its likelihood has one peak).
         A component that no row supports loses its weight, so it may move: it waits in the middle of the data.
         """
-        means, bases, scales, variance = (
-            part.to("cpu", torch.float64) for part in (self.means, self.bases, self.scales, self.variance)
-        )
-        full, D = sums["n"] > LEAST, means.shape[1]
-        n, x, u, xu, square = (
-            sums[name][full] / sums["n"][full].view(-1, *[1] * (sums[name].ndim - 1))
-            for name in ("n", "x", "u", "xu", "square")
-        )
-        n, middle = sums["n"][full], self.means.mean(0).to("cpu", torch.float64)
+        means, variance = (part.to("cpu", torch.float64) for part in (self.means, self.variance))
+        full, middle = sums["n"] > LEAST, means.mean(0)
+        n = sums["n"][full]
+        x, square = sums["x"][full] / n[:, None], sums["square"][full] / n
         shift = x + middle - means[full]
-        total = square - shift.square().sum(1)  # trace of the component's covariance S
+        error = square - shift.square().sum(1)  # trace of the component's covariance S
+        if self.bases.shape[2]:
+            error = self._turn(sums, full, x, error, variance[full, None])
+        error = (n @ error / n.sum()).expand(len(means)) if self.shared else error
+        variance[full if not self.shared else slice(None)] = (error / means.shape[1]).clamp(min=self.floor)
+        means[full], means[~full] = x + middle, n @ x / n.sum() + middle
+        self.means.copy_(means)
+        self.variance.copy_(variance)
+        self.weights.copy_(sums["n"] / sums["n"].sum())
+
+    def _turn(self, sums, full, x, total, variance):
+        """The best W for means x (K, D), and the squared distance that it leaves (K,) of ``total``."""
+        bases, scales = (part.to("cpu", torch.float64) for part in (self.bases, self.scales))
+        u, xu = (sums[name][full] / sums["n"][full].view(-1, *[1] * (sums[name].ndim - 1)) for name in ("u", "xu"))
         xu = xu - x[:, :, None] * u[:, None]  # S Q
-        along = scales[full] ** 2 + variance[full, None]
+        along = scales[full] ** 2 + variance
         gain = scales[full] / along
         uu = gain[:, :, None] * (bases[full].mT @ xu) * gain[:, None]
-        uu = uu + torch.diag_embed(variance[full, None] / along)  # the posterior's second moment of u
+        uu = uu + torch.diag_embed(variance / along)  # the posterior's second moment of u
         xu = xu * gain[:, None]
         if self.fixed:  # the best orthonormal Q (Procrustes)
             left, _, right = torch.linalg.svd(xu, full_matrices=False)
@@ -208,15 +217,9 @@ class Mixture(Joint):
         else:
             W = torch.linalg.solve(uu, xu.mT).mT
             bases[full], scales[full], _ = torch.linalg.svd(W, full_matrices=False)
-        error = total - 2 * (W * xu).sum((1, 2)) + (W.mT @ W * uu).sum((1, 2))
-        error = (n @ error / n.sum()).expand(len(means)) if self.shared else error
-        variance[full if not self.shared else slice(None)] = (error / D).clamp(min=self.floor)
-        means[full], means[~full] = x + middle, n @ x / n.sum() + middle
-        weights = sums["n"] / sums["n"].sum()
-        for name, value in zip(
-            ("means", "bases", "scales", "variance", "weights"), (means, bases, scales, variance, weights)
-        ):
-            getattr(self, name).copy_(value)
+        self.bases.copy_(bases)
+        self.scales.copy_(scales)
+        return total - 2 * (W * xu).sum((1, 2)) + (W.mT @ W * uu).sum((1, 2))
 
     def fill(self, x: Tensor) -> Tensor:
         """Missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D)."""

@@ -31,7 +31,12 @@ def projector(means, bases=None):
     Its squares leave out what is the same for every flat, the row's own square, which it gives as a third answer (n,).
     """
     middle = means.mean(0)
-    means = means - middle
+    of = expanded(means - middle, bases)
+    return lambda x: of(x - middle)
+
+
+def expanded(means, bases=None):
+    """The same for means, and rows, that are seen from a nearby origin already."""
     weights, bias = -2 * means, means.square().sum(1)
     if bases is not None:
         weights = torch.cat([weights, side_by_side(bases).T])
@@ -39,7 +44,6 @@ def projector(means, bases=None):
     product = affine(weights, bias)
 
     def of(x):
-        x = x - middle
         products, inside = product(x), None
         squares = products[:, : len(means)]
         if bases is not None:
