@@ -266,6 +266,18 @@ def tower(*sizes):
     return nn.Sequential(*parts[:-2])
 
 
+class Ink(nn.Module):
+    """Their last layer, a sigmoid, in the units of a decoder here: from the mean picture, in standard deviations."""
+
+    def __init__(self, X):
+        super().__init__()
+        self.register_buffer("centre", torch.tensor(X.mean(0)))
+        self.scale = float((X - X.mean(0)).std())
+
+    def forward(self, out):
+        return (out.sigmoid() - self.centre) / self.scale
+
+
 SETS = {"MNIST": data.mnist, "Fashion-MNIST": data.fashion_mnist}
 COUNTS = (1, 3, 5, 7, 9, 13, 17, 25, 35, 50, 75, 100, 150)  # of neighbours
 
@@ -281,7 +293,8 @@ def neighbours(name, kind, d, seed, seconds, n=60000):
     def make(max_epochs):
         torch.manual_seed(seed)
         halves = 2 if kind == "VAE" else 1
-        nets = {"encoder": tower(784, 392, 196, 98, d * halves), "decoder": tower(d, 98, 196, 392, 784)}
+        decoder = nn.Sequential(*tower(d, 98, 196, 392, 784), Ink(X))
+        nets = {"encoder": tower(784, 392, 196, 98, d * halves), "decoder": decoder}
         options = {"max_epochs": max_epochs, "batch_size": 100, "validation": 0, "device": "cpu", "random_state": seed}
         if kind == "VAE":
             return VAE(d, variance=1 / (2 * d), **nets, **options)
@@ -300,7 +313,7 @@ def neighbours(name, kind, d, seed, seconds, n=60000):
         rate = accuracies(Z, y[:n], new, t[: len(T)])[COUNTS.index(k)]
     return {
         "data": name, "model": kind, "d": d, "seed": seed, "epochs": count, "cpu_seconds": round_to(spent),
-        "k": k, "accuracy": round_to(rate, 4), "error": round_to((left**2).mean(), 3),
+        "end": "none" if kind == "PCA" else "sigmoid", "k": k, "accuracy": round_to(rate, 4), "error": round_to((left**2).mean(), 3),
     }  # fmt: skip
 
 
@@ -368,7 +381,7 @@ def keep(table, row, small):
     if small:
         return
     stored = data.results(NAME)
-    same = [name for name in ("data", "model", "d", "seed", "budget", "device") if name in row]
+    same = [name for name in ("data", "model", "d", "end", "seed", "budget", "device") if name in row]
     rows = [old for old in stored.get(table, []) if any(old[name] != row[name] for name in same)] + [row]
     rows.sort(key=lambda row: [str(row[name]) for name in same])
     store(NAME, stored | {table: rows}, stored["repeats"])  # the other tables and their machine stay
