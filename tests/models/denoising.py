@@ -50,13 +50,15 @@ def test_three_chains_end_where_theory_says(fitted):
     assert found["mean"] < found["sampled"] < found["langevin"]
 
 
-def test_the_chain_of_a_gaussian_settles_as_k5_says():
-    X = np.random.default_rng(0).normal(size=(20000, 1))
-    model = DenoisingAutoencoder(amount=1.0, hidden=(8,), max_epochs=8, random_state=0).fit(X)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_chain_of_a_gaussian_settles_as_k5_says(seed):
+    X = np.random.default_rng(seed).normal(size=(20000, 1))
+    X = (X - X.mean()) / X.std()  # K5 speaks of variance one, and 20,000 draws are off by a hundredth
+    model = DenoisingAutoencoder(amount=1.0, hidden=(8,), max_epochs=8, random_state=seed).fit(X)
     assert abs(model.variance_ / 0.5 - 1) < 0.05
     for chain, variance in (("mean", 1 / 3), ("sampled", 1.0)):
-        found = model.sample(20000, 1, chain=chain, steps=20).var()
-        assert abs(found / variance - 1) < 0.1, chain
+        found = model.sample(100_000, 1, chain=chain, steps=20).var()
+        assert abs(found / variance - 1) < 0.03, chain
 
 
 def test_counts_are_denoised_as_robbins_says():
