@@ -332,7 +332,6 @@ def cells():
         ("breast cancer", 9),
         ("Fashion-MNIST", 9),
         ("digits", 3),
-        ("digits", 1),
     ):
         yield from each(name, large if name in SETS else MODELS, (d,), seeds)
     for seed, seconds, kind in itertools.product(seeds, CLOCKS, RACED):
