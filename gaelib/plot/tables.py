@@ -14,7 +14,7 @@ class Table:
     def __init__(self, rows: Sequence[Mapping[str, Any]], choose: Mapping[str, Any], caption: str):
         self.rows = [{name: str(value) for name, value in row.items()} for row in rows]
         self.choose, self.caption = {name: str(value) for name, value in choose.items()}, caption
-        self.offered = {name: list(dict.fromkeys(row[name] for row in self.rows)) for name in choose}
+        self.offered = {name: in_order({row[name]: None for row in self.rows}) for name in choose}
         self.key = "gae-" + hashlib.sha1(repr((caption, self.offered)).encode()).hexdigest()[:8]
 
     def __repr__(self):
@@ -49,6 +49,11 @@ class Table:
         first, *rest = map(html.escape, row.values())
         cells = "".join(f"<td>{text}</td>" for text in rest)
         return f'<tr class="{" ".join(kinds)}"><th scope="row">{first}</th>{cells}</tr>'
+
+
+def in_order(values):
+    """Numbers by size, what is no number after them as it came."""
+    return sorted(values, key=lambda text: float(text) if text.replace(".", "").isdigit() else float("inf"))
 
 
 def table(rows: Sequence[Mapping[str, Any]], choose: Mapping[str, Any], caption: str) -> Table:
