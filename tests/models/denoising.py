@@ -302,6 +302,28 @@ def test_pictures_go_in_and_come_out(digits):
     assert np.array_equal(model.sample(3, 0, steps=2), model.sample(3, 0, steps=2))
 
 
+@BOTH
+def test_an_interrupt_keeps_the_best(model, digits, monkeypatch):
+    from gaelib.training import Epochs
+
+    over, best = Epochs._over, {}
+
+    def stop(self, history):
+        if len(history) == 2:
+            best.update(self.state)
+            raise KeyboardInterrupt
+        return over(self, history)
+
+    monkeypatch.setattr(Epochs, "_over", stop)
+    interrupted = model(**QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(digits)
+    kept = interrupted.joint_.state_dict()
+    assert interrupted.n_iter_ == 2 and all(
+        torch.equal(kept[name], value.to(kept[name])) for name, value in best.items()
+    )
+
+
 # --- for the tests that go over every model: tests/registry.py ---
 
 ESTIMATORS = [DenoisingAutoencoder(**QUICK), ContractiveAutoencoder(4, **QUICK)]
