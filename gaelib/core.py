@@ -102,11 +102,6 @@ class Amortise(nn.Module):
         entropy = (log_scale + 0.5 * math.log(2 * math.pi * math.e)).flatten(1).sum(1)
         return torch.addcmul(centre, log_scale.exp(), noise), entropy, noise
 
-    def propose(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A draw z of q, and log q(z|x) there: (n, *Z), (n,) nats."""
-        z, entropy, noise = self.draw(x)
-        return z, (0.5 - 0.5 * noise**2).flatten(1).sum(1) - entropy
-
     def forward(self, joint: Joint, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.T:
             return self.encoder(x), x.new_zeros(len(x))
@@ -151,8 +146,8 @@ def objective(joint: Joint, x: Tensor, infer: Infer) -> Tensor:
 
 def bound(joint: Joint, x: Tensor, infer: Amortise, k: int) -> Tensor:
     """Log of the mean weight p(x, z) / q(z|x) of k draws: (n,), nats; below the log evidence on average (L11)."""
-    draws = (infer.propose(x) for _ in range(k))
-    return torch.stack([joint.log_joint(x, z) - log_q for z, log_q in draws]).logsumexp(0) - math.log(k)
+    terms = [joint.log_joint(x, z) + h - (1 - e**2).flatten(1).sum(1) / 2 for z, h, e in map(infer.draw, repeat(x, k))]
+    return torch.stack(terms).logsumexp(0) - math.log(k)
 
 
 # --- Who moves the parameters ---
