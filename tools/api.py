@@ -35,6 +35,7 @@ ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
 SECTIONS = (*ENTRIES, "See Also", "Notes", "References", "Examples")
 FORMER = {  # an entry's anchor -> names of older versions that others may link to
     "api-remedies": ["with-remedy"],
+    "api-runners": ["claims"],
     "api-gram": ["totals"],
     "api-transposed": ["standardised"],
     "api-need-switch": ["api-need-truth"],

@@ -24,12 +24,12 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 # Everything a page may use: a test rejects the rest, so that Colab copies can be lowered exactly.
-ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledger", "chapter", "glue:text"}
+ROLES = {"eq", "ref", "numref", "doc", "term", "cite", "cite:p", "cite:t", "ledger", "chapter", "glue:text", "measured"}
 DIRECTIVES = {
     "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
     "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table", "parity-table",
-    "chapter-table", "errata", "source-code", "doors",
+    "chapter-table", "errata", "source-code", "doors", "measured-table",
 }  # fmt: skip
 
 VERDICTS = {  # verdict in ledger.yml -> what the badge says
