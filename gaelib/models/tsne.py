@@ -188,7 +188,7 @@ class TSNE(Map):
     init : "pca" or array (n, d)
         The start: the leading principal axes shrunk to a standard deviation of 1e-4, or any map, taken as it is.
     method : {"auto", "exact"}
-        "auto" looks at 3 perplexity + 1 neighbours and sums more than 500 points on a grid.  "exact" looks at all
+        "auto" looks at 3 perplexity + 1 neighbours and sums more than 250 points on a grid.  "exact" looks at all
         pairs for both: n^2 work and memory.
     max_iter : int
         Steps; 900 take the objective below what scikit-learn's 1000 reach.
