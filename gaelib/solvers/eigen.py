@@ -9,6 +9,7 @@ from .sums import added, gram, total
 FAR = 16  # squared distance from the mean, in variances of a column, from which sums lose too many digits
 FAINT = 64  # roundings of the largest variance, below which another one is no more than rounding
 ENTRIES = 2**22  # worked on at a time in float64
+SMALL = 128  # rows and columns of a matrix, up to which all its eigenvectors cost no more than some
 
 
 def moments(data, wide=False):
@@ -36,6 +37,20 @@ def widened(batches):
         yield from (part.double() for part in x.split(max(1, ENTRIES // x.shape[1])))
 
 
+def leading(matrix, count):
+    """The ``count`` largest eigenvalues of a symmetric float64 matrix, falling, and their vectors as columns.
+
+    A small matrix is torch's: SciPy's threads would go on waiting for work and keep torch's from the processor.
+    """
+    size = len(matrix)
+    if size <= SMALL:
+        values, axes = torch.linalg.eigh(matrix)
+        return values[-count:].flip(0), axes[:, -count:].flip(1)
+    found = scipy.linalg.eigh(matrix.numpy(), subset_by_index=(size - count, size - 1), driver="evr")
+    values, axes = (torch.from_numpy(part.copy()).flip(-1) for part in found)
+    return values, axes
+
+
 def by_eigenvectors(data, count):
     """Mean (D,), the ``count`` leading axes (D, count), the variance along each and the sum of the others (over n).
 
@@ -48,10 +63,7 @@ def by_eigenvectors(data, count):
     for wide in (False, True):
         _, mean, covariance = moments(data.views or data, wide)
         D = data.width
-        values, axes = (
-            torch.from_numpy(part.copy()).flip(-1)
-            for part in scipy.linalg.eigh(covariance.numpy(), subset_by_index=(D - count, D - 1), driver="evr")
-        )
+        values, axes = leading(covariance, count)
         left = float(covariance.trace() - values.sum())
         eps = torch.finfo(data.dtype).eps
         if min(float(values[-1]), left / (D - count) if count < D else torch.inf) > FAINT * eps * float(values[0]):

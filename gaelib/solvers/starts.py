@@ -4,11 +4,10 @@ import math
 import warnings
 
 import torch
-from scipy.linalg import eigh
 from sklearn.exceptions import ConvergenceWarning
 
 from ..parallel import all_sum, rank_and_size
-from .eigen import gathered
+from .eigen import gathered, leading
 
 SAMPLE, EACH = 2**12, 32  # rows from which a start is drawn: at least so many, and so many for every point
 
@@ -75,10 +74,8 @@ def singular(x, count):
     As many as differ from rounding; products are in the rows' own dtype.
     """
     tall = len(x) >= x.shape[1]
-    scatter = (x.T @ x if tall else x @ x.T).to("cpu", torch.float64).numpy()
-    first = max(len(scatter) - count, 0)
-    values, axes = eigh(scatter, subset_by_index=(first, len(scatter) - 1), driver="evr")
-    values, axes = torch.from_numpy(values.copy()).flip(0), torch.from_numpy(axes.copy()).flip(1)
+    scatter = (x.T @ x if tall else x @ x.T).to("cpu", torch.float64)
+    values, axes = leading(scatter, min(count, len(scatter)))
     kept = values > 64 * torch.finfo(x.dtype).eps * values[0].clamp(min=0)
     values, axes = values[kept].sqrt(), axes[:, kept]
     return values, axes if tall else x.to("cpu", torch.float64).T @ axes / values
