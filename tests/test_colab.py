@@ -97,6 +97,7 @@ ROLES = {
     "chapter": ("{chapter}`This <idea/b>`, {chapter}`that <idea/c>`", f"[This]({URL}idea/b.html), that (planned)"),
     "glue:text": ("falls to {glue:text}`error`", "falls to 8.6"),
     "ledger": ("{ledger}`E1`", f"[E1 ✓]({URL}ledger.html#ledger-e1)"),
+    "measured": ("{measured}`MNIST, VAE, 9, accuracy`", f"[MNIST, VAE, 9, accuracy]({URL}practice/choosing.html)"),
 }
 DIRECTIVES = {
     "math": ("```{math}\n:label: eq-a\na = b\n```", r"$$ a = b \tag{7} $$"),
@@ -127,6 +128,7 @@ DIRECTIVES = {
     "parity-table": (":::{parity-table}\n:::", f"[See this on the book's page]({URL}parity.html)."),
     "chapter-table": (":::{chapter-table}\n:::", f"[See this on the book's page]({URL}teaching/teachers.html)."),
     "errata": (":::{errata}\n:::", f"[See this on the book's page]({URL}errata.html)."),
+    "measured-table": (":::{measured-table}\n:::", f"[See this on the book's page]({URL}practice/choosing.html)."),
     "source-code": (":::{source-code} gaelib/joints/__init__.py\n:::",
                     "<details>\n<summary>All of gaelib/joints/__init__.py: 1 lines</summary>\n\n"
                     '```python\n"""What the joint is: points and flats, linear Gaussians, mixtures."""\n```\n\n</details>'),

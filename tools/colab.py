@@ -161,7 +161,7 @@ class Lower:
         known = {
             "eq": self.eq, "ref": self.ref, "prf:ref": self.ref, "numref": self.numref, "doc": self.doc,
             "term": self.term, "cite": self.cite_p, "cite:p": self.cite_p, "cite:t": self.cite_t,
-            "ledger": self.ledger, "chapter": self.chapter, "glue:text": self.glue,
+            "ledger": self.ledger, "chapter": self.chapter, "glue:text": self.glue, "measured": self.measured,
         }  # fmt: skip
         if name not in known:
             raise Unknown(f"{self.here}: unknown role {{{name}}} around `{text}`")
@@ -209,6 +209,10 @@ class Lower:
     def cite_t(self, target, words):
         found = [self.site.citation(key.strip()) for key in target.split(",")]
         return ", ".join(f"[{who} ({year})]({address})" for address, who, year in found)
+
+    def measured(self, target, words):
+        """A figure of the stored comparison: where it stands."""
+        return f"[{target}]({self.site.page('practice/choosing')})"
 
     def glue(self, target, words):
         """The text that the notebook stores under this name."""
@@ -261,7 +265,7 @@ class Lower:
             return re.sub(r"(?m)^(\S.*)$", r"**\1**", textwrap.dedent(body))
         pages = {
             "bibliography": "references", "ledger-table": "ledger", "parity-table": "parity", "model-map": "intro",
-            "chapter-table": "teaching/teachers", "errata": "errata",
+            "chapter-table": "teaching/teachers", "errata": "errata", "measured-table": "practice/choosing",
         }  # fmt: skip
         if name in pages:
             return f"[See this on the book's page]({self.site.page(pages[name])})."
