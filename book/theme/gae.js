@@ -19,7 +19,8 @@
     MathJax.startup = { typeset: false, ready: () => { MathJax.startup.defaultReady(); MathJax.startup.promise.then(done); } };
     document.head.append(Object.assign(document.createElement("script"), { src: source }));
   });
-  const follows = (e) => last.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING || !e.checkVisibility();
+  const follows = (e) => last.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING || !e.checkVisibility()
+    || e.getBoundingClientRect().top > innerHeight;  // a line that begins within a screen and ends below it
   const next = () => [...(wanted.size ? wanted : left)].filter((e) => wanted.size || moved && follows(e)).slice(0, wanted.size ? 2 : 8);
   const take = (some) => some.forEach((e) => { near.unobserve(e); left.delete(e); wanted.delete(e) && (last = e); });
   const rest = () => {
