@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import torch
-from gaelib import VAE, ContractiveAutoencoder, DenoisingAutoencoder, data
+from gaelib import MPPCA, VAE, ContractiveAutoencoder, DenoisingAutoencoder, data
 from gaelib.core import ascend, objective
 from gaelib.joints.denoiser import Levels
 from gaelib.joints.network import layers
@@ -236,7 +236,7 @@ def gaussian(X, n, seed):
     return rng.multivariate_normal(X.mean(0), np.cov(X.T), n, method="eigh").clip(0, 1)
 
 
-def beside(train, labels, test, network, vae, steps, n, draws, seeds, **options):
+def beside(train, labels, test, network, vae, steps, n, draws, seeds, mixture=None, **options):
     """One row a generator and seed: the judge's measures, seconds, and the first seed's pictures."""
     classify = classifier(train, labels)
     table = []
@@ -253,6 +253,10 @@ def beside(train, labels, test, network, vae, steps, n, draws, seeds, **options)
         del table[-1][key]
     for seed in range(seeds):
         add("Gaussian", seed, gaussian(train, n, seed))
+        if mixture:
+            start = time.perf_counter()
+            model = mixture(seed).fit(train)
+            add("mixture", seed, model.sample(n, random_state=seed).clip(0, 1), time.perf_counter() - start)
         start = time.perf_counter()
         model = vae(seed).fit(train)
         add("VAE", seed, model.sample(n, random_state=seed, noise=False).clip(0, 1), time.perf_counter() - start)
@@ -274,6 +278,11 @@ def digits(quick):
     )  # fmt: skip
 
 
+def flats(seed, quick):
+    """Fifty normal distributions with twenty directions each: what fits in seconds."""
+    return MPPCA(2 if quick else 50, 20, max_iter=2 if quick else 15, n_init=1, random_state=seed, device="cpu")
+
+
 def mnist(quick):
     """14 x 14 pixels, the means of four: 60,000 digits to learn from, so small and so few steps that a CPU suffices."""
     (X, y), (T, _) = data.mnist(True), data.mnist(False)
@@ -285,7 +294,7 @@ def mnist(quick):
     return beside(
         X, np.asarray(y), T, lambda: Pyramid(14, 8 if quick else 16),
         lambda seed: VAE(16, hidden=(256, 128), max_epochs=1 if quick else 6, random_state=seed, device="cpu"),
-        seeds=1 if quick else 2, **FULL["mnist"] | sizes,
+        seeds=1 if quick else 2, mixture=lambda seed: flats(seed, quick), **FULL["mnist"] | sizes,
     )  # fmt: skip
 
 
