@@ -14,6 +14,7 @@ from gaelib.core import Exact, Soft
 from gaelib.joints.flats import Flats
 from gaelib.joints.linear import LinearGaussian
 from gaelib.joints.mixture import Mixture
+from gaelib.solvers.eigen import SMALL, leading
 from gaelib.solvers.nearest import nearest
 from gaelib.solvers.sums import added, by_code, gram, products, total
 from hypothesis import given, settings
@@ -262,3 +263,15 @@ def test_the_history_of_lgae_is_its_mean_score():
     for p, x in itertools.product((1, 2, 3), (blobs(), blobs() + 50, strong(200, 9, 1e3), strong(20, 90, 10.0))):
         model = LGAE(p).fit(x)
         assert model.history_[-1] == pytest.approx(model.score(x), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [SMALL, SMALL + 1])
+@pytest.mark.parametrize("count", [1, 5, "all"])
+def test_the_leading_eigenpairs_of_small_and_of_large_matrices(size, count):
+    count = size if count == "all" else count
+    rows = torch.randn(2 * size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    matrix = rows.T @ rows
+    values, axes = leading(matrix, count)
+    assert torch.allclose(values, torch.linalg.eigvalsh(matrix).flip(0)[:count], rtol=1e-10)
+    assert torch.allclose(matrix @ axes, axes * values, atol=1e-8 * float(values[0]))
+    assert torch.allclose(axes.T @ axes, torch.eye(count, dtype=torch.float64), atol=1e-10)
