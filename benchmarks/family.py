@@ -1,15 +1,17 @@
 """The whole family at one table: what each model's code is worth, at what error, in which time and memory.
 
-    python -m benchmarks family                what the kept file lacks, then the table
-    python -m benchmarks.family run 600 MNIST  as much of it as begins within so many seconds, of some data or all
-    python -m benchmarks.family store          the table, from what the kept file has by now
-    python -m benchmarks.family paper          PCA on all 60,000 rows
-    python -m benchmarks.family again 0.1      a random tenth of the cells a second time, beside the first
+    python -m benchmarks family                 what the kept file lacks of the three tables, then all of them stored
+    python -m benchmarks.family run 12 540 590  12 cells at once; after 540 seconds none begins, after 590 all stop
+    python -m benchmarks.family run 2 60 90 digits  of one set of rows
+    python -m benchmarks.family store [FILE]    the tables, from what a kept file has by now
 
-A cell is one fit: data, model, length d of the code, seed.  The seed draws the rows, the split and the start.  Every
-cell has a process of its own and one thread; it is kept until its model's source, or this file's first part, changes.
+Three tables: *cells*; *paper*, the published protocol on all 60,000 rows; *again*, a random tenth of the cells a second
+time.  A cell is one fit: data, model, length d of the code, seed.  The seed draws the rows, the split and the start.
+Every cell has a process of its own and one thread; it is kept until its model's source, or this file's first part,
+changes, and it belongs to one processor: a table has the cells of one.
 """
 
+import contextlib
 import copy
 import functools
 import hashlib
@@ -18,14 +20,19 @@ import itertools
 import json
 import math
 import multiprocessing
+import os
+import resource
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+from collections import Counter
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
+import torch
 from gaelib import (
     GGAE,
     GLO,
@@ -48,14 +55,15 @@ from gaelib import (
     SparseCoding,
     data,
 )
+from gaelib.training import multiplies_bfloat16
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import Isomap
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .harness import limited, round_to, store
-from .neural import COUNTS, accuracies, images, neighbours
+from .harness import limited, machine, round_to, store
+from .neural import COUNTS, Ink, accuracies, images, neighbours, tower
 from .samples import precision_and_coverage
 
 NAME, SEEDS = "family", 3
@@ -165,15 +173,19 @@ def fitted(name, d, seed, seconds, X, big):
     model.fit(X)
     taken = time.process_time() - start
     done = getattr(model, "n_iter_", 0)
-    return model, taken, resident(peak=True) - before, int(np.max(done))
+    return model, taken, max(0.0, resident(peak=True) - before), int(np.max(done))
 
 
 def resident(peak=False):
-    """This process's resident memory, or its peak since the last call without ``peak``: MB."""
-    if not peak:
+    """This process's resident memory, or its peak since the last call without ``peak``: MB.
+
+    Where the system does not let a process reset its peak, it is the peak of all the process did.
+    """
+    if peak:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM" if peak else "VmRSS"].split()[0]) / 1024
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 # --- the measures ---
@@ -323,7 +335,7 @@ CLOCKS = (0.15, 2.4)
 
 
 def cells():
-    """(data, model, d, seed, seconds) of every cell, the most wanted first."""
+    """(data, model, d, seed, seconds) of every cell, the most wanted first, some more than once."""
     seeds, rest = range(SEEDS), [kind for kind in MODELS if kind not in CHEAP and kind not in MAPS]
     large = (*CHEAP, *rest)
     for name, d in (
@@ -356,49 +368,124 @@ def each(name, kinds, lengths, seeds):
             yield name, kind, d, seed, SECONDS[name]
 
 
+def published():
+    """The same of every cell by the protocol of Fournier and Aloise: longer codes, where all are compared, first."""
+    for seed, name, d in itertools.product(range(2), SETS, reversed(LENGTHS)):
+        if seed == 0 or d >= 9:
+            yield from ((name, kind, d, seed, 90 if d >= 9 else 60) for kind in ("autoencoder", "VAE"))
+        if seed == 0:
+            yield name, "PCA", d, 0, 0
+
+
+def jobs():
+    """(table, *cell) of all that is wanted: the longest, then the most wanted first.
+
+    Of every ten cells in this order one, drawn at random, comes a second time.
+    """
+    every, paper, draw = list(dict.fromkeys(cells())), list(published()), np.random.default_rng(1)
+    yield from (("paper", *cell) for cell in paper if cell[3] == 0)
+    for i in range(0, len(every), 10):
+        ten = every[i : i + 10]
+        yield from (("cells", *cell) for cell in ten)
+        yield "again", *ten[draw.integers(len(ten))]
+    yield from (("paper", *cell) for cell in paper if cell[3] > 0)
+
+
+def asked(table, *job):
+    return [neighbours(*job)] if table == "paper" else cell(*job)
+
+
 @functools.cache
-def version(kind):
-    """Of what a cell's figures depend on: the first part of this file, and the model's own."""
-    made = type(MODELS[kind](1, 0, 1, True))
-    return hashlib.sha256((FIRST + inspect.getsource(inspect.getmodule(made))).encode()).hexdigest()[:12]
+def version(table, kind):
+    """Of what a cell's figures depend on here: what measures them, and the model's own source."""
+    parts = [inspect.getsource(part) for part in (neighbours, tower, Ink, accuracies)] if table == "paper" else [FIRST]
+    made = MODELS[{"autoencoder": "Autoencoder"}.get(kind, kind)](1, 0, 1, True)
+    if type(made).__module__.startswith("gaelib"):  # a rival's version stands beside the machine
+        parts.append(inspect.getsource(inspect.getmodule(type(made))))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
 
-def kept(path=KEPT):
-    """Cell -> its rows, of this version."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    versions = {kind: version(kind) for kind in MODELS}
-    return {tuple(line["cell"]): line["rows"] for line in lines if line["version"] == versions[line["cell"][1]]}
+def kept(path=KEPT, processor=None, stale=False):
+    """(table, *cell) -> its rows: of this version, unless ``stale``; of one processor, the one of most if none is given.
+
+    Also the machine of the last of them.
+    """
+    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # a copy may end within a line
+    lines = [json.loads(line) for line in whole.splitlines()]
+    counts = Counter(line["machine"]["processor"] for line in lines)
+    processor = processor or max(counts, key=counts.get, default=None)
+    found, where = {}, machine()
+    for line in lines:
+        table, _, kind, *_ = job = tuple(line["job"])
+        if line["machine"]["processor"] == processor and (stale or line["version"] == version(table, kind)):
+            found[job], where = line["rows"], line["machine"]
+    return found, where
 
 
-def attempt(job):
+def attempt(job, pipe):
+    """In a process of its own: the rows of a job, or None, are sent to the one that waits."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the clock is a processor core's
     try:
-        return job, [{name: rounded(value) for name, value in row.items()} for row in cell(*job)]
+        pipe.send([{name: rounded(value) for name, value in row.items()} for row in asked(*job)])
     except Exception:  # one cell must not stop the others
         traceback.print_exc()
-        return job, None
+        pipe.send(None)
 
 
 def rounded(value):
     return value if isinstance(value, (str, int)) else round_to(float(value), 4)
 
 
-def run(wanted, path=KEPT, seconds=math.inf):
-    """What is not kept yet, each cell in a process forked for it; none begins after so many seconds."""
-    begun = time.monotonic()
-    done = kept(path)
-    waiting = [job for job in dict.fromkeys(wanted) if job not in done]
-    for name in {job[0] for job in waiting} & set(SETS):
+def beside(wanted, count, begin=math.inf, end=math.inf):
+    """(job, its rows), ``count`` at once, each in a process forked for it.
+
+    After ``begin`` seconds none begins; what runs after ``end`` seconds is stopped.  A process that dies has no rows.
+    """
+    fork, started, wanted, running = multiprocessing.get_context("fork"), time.monotonic(), iter(wanted), {}
+    while True:
+        while len(running) < count and time.monotonic() - started < begin and (job := next(wanted, None)):
+            here, there = fork.Pipe(duplex=False)
+            process = fork.Process(target=attempt, args=(job, there), daemon=True)
+            process.start()
+            there.close()  # so that the other end closes with the process
+            running[here] = job, process
+        if not running:
+            return
+        left = None if end == math.inf else max(0, end - (time.monotonic() - started))
+        ready = wait(running, left)
+        if not ready:
+            begin, end = 0, math.inf
+            for _, process in running.values():
+                process.kill()
+        for here in ready:
+            job, process = running.pop(here)
+            try:
+                rows = here.recv()
+            except EOFError:
+                rows = None
+            process.join()
+            yield job, rows
+
+
+def run(wanted, path=KEPT, count=1, begin=math.inf, end=math.inf):
+    """What this processor has not kept yet, so many at once; none begins, and all end, after so many seconds."""
+    halves = multiplies_bfloat16(torch.device("cpu"))  # what networks then do
+    here = machine() | {"threads": 1, "at once": count, "bfloat16": halves}
+    done, _ = kept(path, here["processor"])
+    waiting = [job for job in wanted if job not in done]
+    for name in {job[1] for job in waiting} & set(SETS):
         for train in (True, False):
             pictures(name, train)  # once, for all
-    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool, path.open("a") as file:
-        for job, found in pool.imap(attempt, waiting):
-            if found is not None:
-                file.write(json.dumps({"cell": job, "version": version(job[1]), "rows": found}) + "\n")
-                file.flush()
-                print(*job, {name: found[0].get(name) for name in ("accuracy", "error", "fit", "steps")}, flush=True)
-            if time.monotonic() - begun > seconds:
-                break
-    return kept(path)
+    with path.open("a") as file:
+        for job, rows in beside(waiting, count, begin, end):
+            if rows is None:
+                print("nothing of", *job, flush=True)
+                continue
+            line = {"job": job, "version": version(job[0], job[2]), "machine": here, "rows": rows}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            print(*job, {name: rows[0].get(name) for name in ("accuracy", "error", "fit", "steps")}, flush=True)
+    return kept(path, here["processor"])[0]
 
 
 MEASURES = (
@@ -410,7 +497,7 @@ MEASURES = (
 def table(done):
     """A row for each data, model, length and clock; every measure a list over the seeds."""
     groups = {}
-    for row in itertools.chain(*done.values()):
+    for row in itertools.chain(*(rows for (kind, *_), rows in done.items() if kind == "cells")):
         key = tuple(row[name] for name in ("data", "model", "d", "seconds"))
         groups.setdefault(key, []).append(row)
     found = []
@@ -427,56 +514,52 @@ def place(item):
     return list(SECONDS).index(name), list(MODELS).index(kind), d, seconds
 
 
-def again(share=0.1):
-    """A random part of the stored cells a second time: what was, what is, and the seeds' standard deviation."""
-    first = kept()
-    picks = np.random.default_rng(1).permutation(len(first))[: max(1, round(share * len(first)))]
-    wanted = [list(first)[i] for i in sorted(picks)]
-    second = run(wanted, KEPT.with_suffix(".again"))
-    stored = {(row["data"], row["model"], row["d"], row["seconds"]): row for row in table(first)}
+def again(done):
+    """Cells that were run twice: what was, what is, and the seeds' standard deviation."""
+    stored = {(row["data"], row["model"], row["d"], row["seconds"]): row for row in table(done)}
     found = []
-    for row in itertools.chain(*(second[job] for job in wanted if job in second)):
-        was = stored[row["data"], row["model"], row["d"], row["seconds"]]
-        at = was["seeds"].index(row["seed"])
+    for row in itertools.chain(*(rows for (kind, *_), rows in done.items() if kind == "again")):
+        was = stored.get((row["data"], row["model"], row["d"], row["seconds"]), {"seeds": ()})
         for measure in ("accuracy", "probe", "error"):
-            if measure in was and len(was["seeds"]) > 1:
+            if measure in was and row["seed"] in was["seeds"] and len(was["seeds"]) > 1:
+                at = was["seeds"].index(row["seed"])
                 key = {name: row[name] for name in ("data", "model", "d", "seconds", "seed")}
                 sd = round_to(float(np.std(was[measure], ddof=1)), 3)
                 found.append(key | {"measure": measure, "was": was[measure][at], "is": row[measure], "sd": sd})
     return found
 
 
-def paper():
-    """PCA by the protocol of Fournier and Aloise: all 60,000 rows, both sets, every length."""
-    fields = ("data", "d", "cpu_seconds", "k", "accuracy", "error")
-    found = (neighbours(name, "PCA", d, 0, 0) for name, d in itertools.product(SETS, LENGTHS))
-    return [{name: row[name] for name in fields} for row in found]
-
-
-def save(**tables):
-    """Store the table of what is kept, and leave the other tables as they are."""
-    try:
-        stored = data.results(NAME)
-    except FileNotFoundError:
-        stored = {}
-    old = {name: stored[name] for name in ("paper", "again") if name in stored}
-    return store(NAME, old | {"cells": table(kept())} | tables, SEEDS, dense=True)
+def tables(done):
+    fields = ("data", "model", "d", "seed", "epochs", "cpu_seconds", "k", "accuracy", "error")
+    paper = [rows[0] for (kind, *_), rows in sorted(done.items()) if kind == "paper"]
+    return {
+        "cells": table(done),
+        "paper": [{name: row[name] for name in fields} for row in paper],
+        "again": again(done),
+    }
 
 
 def measure(repeats):
     """Every cell; with two repeats, one seed of a few on the digits."""
     if repeats < 7:
-        few = [("digits", kind, ALONE.get(kind, 3), 0, 0.05) for kind in MODELS if kind != "TSNE"]
+        few = [("cells", "digits", kind, ALONE.get(kind, 3), 0, 0.05) for kind in MODELS if kind != "TSNE"]
         with tempfile.TemporaryDirectory() as folder:
             return {"cells": table(run(few, Path(folder) / "kept.jsonl"))}
-    run(cells())
-    return {"cells": table(kept()), "paper": paper(), "again": again()}
+    return tables(run(jobs(), count=len(os.sched_getaffinity(0))))
+
+
+def save(path=KEPT):
+    """Store the tables of what is kept, with the machine that it was run on."""
+    done, where = kept(path, stale=True)
+    old = len(done) - len(kept(path)[0])
+    print(len(done), "cells kept, of them", old, "by other source than today's")
+    return store(NAME, tables(done) | {"machine": where}, SEEDS, dense=True)
 
 
 if __name__ == "__main__":
-    what, *more = sys.argv[1:] or ["run"]
+    what, *more = sys.argv[1:]
     if what == "run":
-        names = more[1:] or SECONDS
-        run((job for job in cells() if job[0] in names), seconds=float(more[0]) if more else math.inf)
-    makers = {"paper": paper, "again": lambda: again(*map(float, more))}
-    print("stored", save(**{what: makers[what]()} if what in makers else {}).name)
+        count, begin, end = int(more[0]), *map(float, more[1:3])
+        run((job for job in jobs() if job[1] in (more[3:] or SECONDS)), count=count, begin=begin, end=end)
+    else:
+        print("stored", save(*map(Path, more)).name)

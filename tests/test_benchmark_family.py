@@ -1,6 +1,8 @@
 """The table of the family, at tiny sizes: what its measures say where the answer is known, what is kept, what is stored."""
 
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -31,19 +33,43 @@ def test_a_name_and_a_place_are_read_from_a_block_and_put_back():
         np.testing.assert_allclose(found[1], u)
 
 
-def test_cells_are_kept_one_by_one_and_run_again_where_their_version_changed(tmp_path, monkeypatch):
+def test_cells_are_kept_one_by_one_and_run_again_where_their_version_or_processor_changed(tmp_path, monkeypatch):
     path = tmp_path / "kept.jsonl"
-    monkeypatch.setattr(family, "version", {name: name for name in family.MODELS}.get)
-    jobs = [("breast cancer", kind, 3, 0, 0.02) for kind in ("PCA", "KMeans", "MPPCA", "VAE", "Isomap")]
-    done = family.run(jobs, path)
-    assert list(done) == jobs and [row["d"] for row in done[jobs[-1]]] == [1, 3]
+    monkeypatch.setattr(family, "version", lambda table, kind: kind)
+    cells = [("breast cancer", kind, 3, 0, 0.02) for kind in ("PCA", "KMeans", "MPPCA", "VAE", "Isomap")]
+    jobs = [("cells", *cell) for cell in cells] + [("again", *cells[0])]
+    done = family.run(jobs, path, count=2)
+    assert set(done) == set(jobs) and [row["d"] for row in done[jobs[4]]] == [1, 3]
     rows = {row["model"]: row for row in family.table(done)}
     assert 0.8 < rows["PCA"]["accuracy"][0] <= 1 and rows["KMeans"]["bits"][0] <= 2
     assert rows["MPPCA"]["nats"] and 0 <= rows["VAE"]["precision"][0] <= 1 and "error" not in rows["Isomap"]
+    assert rows["PCA"]["seeds"] == [0]  # a second run is not a second seed
+    assert {row["fit"][0] >= 0 for row in rows.values()} == {True} and rows["VAE"]["memory"][0] >= 0
     family.run(jobs, path)
-    assert len(path.read_text().splitlines()) == 5
-    monkeypatch.setattr(family, "version", {name: name for name in family.MODELS if name != "VAE"}.get)
-    assert set(family.kept(path)) == set(jobs) - {jobs[3]}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 6
+    monkeypatch.setattr(family, "version", lambda table, kind: "new" if kind == "VAE" else kind)
+    assert set(family.kept(path)[0]) == set(jobs) - {jobs[3]}
+    assert set(family.kept(path, stale=True)[0]) == set(jobs)
+    with path.open("a") as file:  # another machine's clock is another clock
+        old = next(line for line in lines if tuple(line["job"]) == jobs[1])
+        file.write(json.dumps(old | {"machine": old["machine"] | {"processor": "abacus"}, "rows": []}) + "\n")
+    found, where = family.kept(path)
+    assert found[jobs[1]] and where["processor"] != "abacus"
+    assert list(family.kept(path, "abacus")[0]) == [jobs[1]]
+
+
+def test_a_cell_that_fails_dies_or_is_late_leaves_no_rows_and_stops_no_other(monkeypatch, capfd):
+    def asked(what):
+        {"die": lambda: os._exit(1), "fail": lambda: 1 / 0, "late": lambda: time.sleep(60)}.get(what, int)()
+        return [{"value": 1 / 3}]
+
+    monkeypatch.setattr(family, "asked", asked)
+    begun = time.monotonic()
+    found = dict(family.beside([("die",), ("fail",), ("late",), ("well",)], 2, end=1))
+    assert found == {("die",): None, ("fail",): None, ("late",): None, ("well",): [{"value": 0.3333}]}
+    assert time.monotonic() - begun < 20 and "ZeroDivisionError" in capfd.readouterr().err
+    assert not dict(family.beside([("well",)], 2, begin=0))
 
 
 def test_a_dense_file_has_a_line_for_each_row():
@@ -57,3 +83,10 @@ def test_every_length_of_the_paper_is_asked_for_where_a_row_is_longer():
     assert {("MNIST", "VAE", d) for d in family.LENGTHS} <= wanted
     assert ("breast cancer", "PCA", 39) not in wanted and ("digits", "Memory", 0) in wanted
     assert all(d == 2 for name, kind, d in wanted if kind == "TSNE")
+    jobs = list(family.jobs())
+    assert len(set(jobs)) == len(jobs)
+    assert {job[1:4] for job in jobs if job[0] == "paper"} == {
+        (name, kind, d) for name in family.SETS for kind in ("PCA", "autoencoder", "VAE") for d in family.LENGTHS
+    }
+    first, second = ({job[1:] for job in jobs if job[0] == table} for table in ("cells", "again"))
+    assert second < first and len(second) == pytest.approx(len(first) / 10, abs=1)
