@@ -49,6 +49,14 @@ def real_data():
 
 
 @pytest.fixture(scope="session")
+def digits():
+    """All of scikit-learn's digits, (1797, 64); a file that needs fewer has its own."""
+    from gaelib import data
+
+    return data.digits()[0]
+
+
+@pytest.fixture(scope="session")
 def site():
     """The address of a server for the built pages."""
     if not any(HTML.rglob("*.html")):

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from gaelib import KMeans, data
+from gaelib import KMeans
 from gaelib.core import Exact, alternate
 from gaelib.joints.flats import Flats, nearest, project
 from hypothesis import given, settings
@@ -16,11 +16,6 @@ from registry import ENDLESS, HOLE, X
 from sklearn.cluster import KMeans as Reference
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.digits()[0]
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,6 @@ from sklearn.decomposition import PCA
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return data.digits()[0]
-
-
-@pytest.fixture(scope="module")
 def pca(digits):
     return PCA(10, svd_solver="full").fit(digits)
 

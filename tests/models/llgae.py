@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from gaelib import LGAE, LLGAE, KMeans, data
+from gaelib import LGAE, LLGAE, KMeans
 from gaelib.core import Exact, alternate
 from gaelib.joints.flats import Flats, project
 from hypothesis import given, settings
@@ -17,11 +17,6 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans as ReferenceKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.digits()[0]
 
 
 def rising(history):

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from gaelib import MPPCA, PPCA, GaussianMixture, data
+from gaelib import MPPCA, PPCA, GaussianMixture
 from gaelib.core import Exact, Soft, alternate, objective
 from gaelib.joints.flats import nearest
 from gaelib.joints.mixture import Expect, Mixture
@@ -17,11 +17,6 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Reference
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.digits()[0]
 
 
 def quiet(model, X):

@@ -5,18 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from gaelib import PPCA, data
+from gaelib import PPCA
 from gaelib.core import Soft, alternate, objective
 from gaelib.joints.linear import LinearGaussian
 from lgae import sine
 from registry import X
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.digits()[0]
 
 
 @pytest.fixture(scope="module")
