@@ -530,7 +530,7 @@ def again(done):
 
 
 def tables(done):
-    fields = ("data", "model", "d", "seed", "epochs", "cpu_seconds", "k", "accuracy", "error")
+    fields = ("data", "model", "d", "seed", "epochs", "cpu_seconds", "k", "accuracy", "least", "most", "error")
     paper = [rows[0] for (kind, *_), rows in sorted(done.items()) if kind == "paper"]
     return {
         "cells": table(done),
