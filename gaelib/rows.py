@@ -22,6 +22,7 @@ Table: TypeAlias = np.typing.ArrayLike | Tensor | Iterable[Any]  # rows, or batc
 
 LARGEST = 1e75  # the square of a square has room in float64
 CACHED, MOVED = 2**22, 2**24  # entries worked on at a time: what a CPU's cache holds; what is worth moving to a GPU
+STAY = 2**27  # entries of a fit that stay on a GPU between its passes: half a gigabyte in float32
 
 REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
     ("sample(s)", "pass at least one row"),
@@ -236,9 +237,15 @@ class Rows:
             yield from self._cut(CACHED if self.device.type == "cpu" else MOVED)
 
     def _cut(self, entries: int) -> Iterator[Tensor]:
-        step = max(1, entries // self.width)
-        for start in range(0, len(self.X), step):
-            yield self._tensor(self.X[start : start + step])
+        step, table = max(1, entries // self.width), self.X if self.moved is None else self.moved
+        for start in range(0, len(table), step):
+            yield self._tensor(table[start : start + step])
+
+    @cached_property
+    def moved(self) -> Tensor | None:
+        """The rows of a fit on another device than theirs, moved once for all passes; None if they are too many."""
+        asked, size = self.fitted is not None, self.width * (0 if self.streamed else len(self.X))
+        return None if asked or self.streamed or self.device.type == self.home.type or size > STAY else self._tensor(self.X)
 
     @cached_property
     def views(self) -> list[Tensor] | None:

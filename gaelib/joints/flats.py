@@ -15,7 +15,7 @@ from ..hyper import several
 from ..noise import gaussian
 from ..solvers.climb import Code
 from ..solvers.nearest import nearest, project
-from ..solvers.sums import ROWS, by_code, products, total
+from ..solvers.sums import by_code, products, rows_at_once, total
 
 
 class Flats(Joint):
@@ -139,7 +139,7 @@ class Flats(Joint):
             sums = {"n": n, "x": away, "error": total(r * project(x.double(), means)[0])}
         elif torch.is_tensor(z):
             sums = {"n": torch.bincount(z, minlength=K).double(), "x": 0, "error": 0}
-            for rows, k in zip(x.split(ROWS), z.split(ROWS)):
+            for rows, k in zip(x.split(size := rows_at_once(x)), z.split(size)):
                 away = self.residual(rows, k)
                 sums["x"] += by_code(k, K, away)
                 sums["error"] += by_code(k, K, torch.linalg.vecdot(away, away))

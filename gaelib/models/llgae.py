@@ -23,7 +23,7 @@ from ..rows import Array, Table
 from ..solvers.eigen import upright
 from ..solvers.nearest import nearest
 from ..solvers.starts import sample_rows
-from ..solvers.sums import by_code
+from ..solvers.sums import products
 from .kmeans import KMeans
 from .lgae import check_components
 
@@ -124,9 +124,11 @@ class LLGAE(KMeans):
         K, _, p = joint.bases.shape
         n, uu = torch.zeros(K, dtype=torch.float64), torch.zeros(K, p, p, dtype=torch.float64)
         for x in data if p else ():
-            k, u = (part.cpu() for part in joint.argmax(x))
-            n += torch.bincount(k, minlength=K)
-            uu += by_code(k, K, u.double()[:, :, None] * u.double()[:, None])
+            k, u = joint.argmax(x)
+            for c, rows in joint._groups(k):
+                inside = u.index_select(0, rows).double()
+                n[c] += len(rows)
+                uu[c] += products(inside, inside).cpu()
         n, uu = all_sum({"n": n, "uu": uu}).values()
         # The flats are found; their axes are chosen to be those along which their rows vary most.
         variance, turn = torch.linalg.eigh(uu / n.clamp(min=1)[:, None, None])

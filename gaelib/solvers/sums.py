@@ -13,6 +13,7 @@ from torch import Tensor
 PART = 256  # rows that are added or multiplied in their own dtype before float64 takes over
 ROWS = 2048  # turned into float64 at a time
 LONG = 4096  # rows of a symmetric product, whose (D, D) numbers are many to turn into float64
+ENTRIES = 2**25  # of the products of parts that a GPU finds at once: it waits for each call, not for numbers
 
 
 def total(x: Tensor) -> Tensor:
@@ -41,7 +42,22 @@ def products(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.dtype == b.dtype == torch.float64:
         return a.T @ b
-    return sum((x.T @ y).double() for x, y in zip(a.split(PART), b.split(PART)))
+    if a.device.type == "cpu":
+        return sum((x.T @ y).double() for x, y in zip(a.split(PART), b.split(PART)))
+    step = PART * max(1, ENTRIES // (a.shape[1] * b.shape[1]))
+    return sum(_at_once(x, y) for x, y in zip(a.split(step), b.split(step)))
+
+
+def _at_once(a, b):
+    """The same of all parts in one call."""
+    whole = len(a) // PART * PART
+    x, y = (part[:whole].unflatten(0, (-1, PART)) for part in (a, b))
+    return torch.bmm(x.transpose(1, 2), y).sum(0, dtype=torch.float64) + (a[whole:].T @ b[whole:]).double()
+
+
+def rows_at_once(x: Tensor) -> int:
+    """Rows that are turned into float64 at a time: on a GPU all of a batch."""
+    return ROWS if x.device.type == "cpu" else max(1, len(x))
 
 
 def gram(x: Tensor) -> Tensor:
@@ -72,8 +88,8 @@ def by_code(k: Tensor, count: int, x: Tensor) -> Tensor:
     if x.ndim == 1:
         return torch.bincount(k, x.double(), count).double()  # of no rows it would be int64
     sums = torch.zeros(count, *x.shape[1:], dtype=torch.float64, device=x.device)
-    for i in range(0, len(x), ROWS):
-        sums.index_add_(0, k[i : i + ROWS], x[i : i + ROWS].double())
+    for codes, rows in zip(k.split(size := rows_at_once(x)), x.split(size)):
+        sums.index_add_(0, codes, rows.double())
     return sums
 
 
