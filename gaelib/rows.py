@@ -21,7 +21,7 @@ Array: TypeAlias = np.ndarray | Tensor  # what a model gives back: of the kind o
 Table: TypeAlias = np.typing.ArrayLike | Tensor | Iterable[Any]  # rows, or batches of rows
 
 LARGEST = 1e75  # the square of a square has room in float64
-CACHED, MOVED = 2**22, 2**24  # entries worked on at a time: what a CPU's cache holds; what is worth moving to a GPU
+CACHED, VIEWED, MOVED = 2**22, 2**24, 2**26  # entries at a time: what a CPU's cache holds; views of them; on a GPU
 STAY = 2**27  # entries of a fit that stay on a GPU between its passes: half a gigabyte in float32
 
 REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
@@ -253,7 +253,7 @@ class Rows:
         if self.streamed or self.device.type != "cpu":
             return None
         theirs = self.X.data_ptr() if torch.is_tensor(self.X) else self.X.ctypes.data
-        return list(self._cut(MOVED)) if self._tensor(self.X[:1]).data_ptr() == theirs else None
+        return list(self._cut(VIEWED)) if self._tensor(self.X[:1]).data_ptr() == theirs else None
 
     def _tensor(self, part: Any) -> Tensor:
         return view(part).to(self.device, self.dtype)

@@ -4,6 +4,7 @@ import torch
 
 ROWS = 1024  # compared with points at a time on a CPU: what is computed for them stays in its cache
 ENTRIES = 2**22  # of one table of rows x flats: bounds the memory whatever the number of rows
+MORE = 8  # times as many on a GPU, which waits for each call, not for numbers
 FEW = {torch.float64: 32, torch.float32: 24}  # flats, up to which W x^T is faster, and so is what follows it
 PAIRS = 4096  # of a row and a flat, compared by residuals at a time
 
@@ -95,7 +96,7 @@ def nearest(x, means, bases=None):
     k (n,) int64, or with bases (k, u) with u (n, p)
     """
     width = len(means) * (1 if bases is None else bases.shape[2])
-    rows = min(ENTRIES // width, len(x) if bases is not None or x.is_cuda else ROWS)
+    rows = MORE * ENTRIES // width if x.is_cuda else min(ENTRIES // width, len(x) if bases is not None else ROWS)
     found, of, blur = [], projector(means, bases), rounding(means, bases)
     largest = (means - means.mean(0)).square().sum(1).max()
     for part in x.split(max(1, rows)):
