@@ -378,17 +378,18 @@ def published():
 
 
 def jobs():
-    """(table, *cell) of all that is wanted: the longest, then the most wanted first.
+    """(table, *cell) of all that is wanted: the longest, where all are compared, then the most wanted first.
 
     Of every ten cells in this order one, drawn at random, comes a second time.
     """
     every, paper, draw = list(dict.fromkeys(cells())), list(published()), np.random.default_rng(1)
-    yield from (("paper", *cell) for cell in paper if cell[3] == 0)
+    first = [cell for cell in paper if cell[3] == 0 and cell[2] >= 9]
+    yield from (("paper", *cell) for cell in first)
     for i in range(0, len(every), 10):
         ten = every[i : i + 10]
         yield from (("cells", *cell) for cell in ten)
         yield "again", *ten[draw.integers(len(ten))]
-    yield from (("paper", *cell) for cell in paper if cell[3] > 0)
+    yield from (("paper", *cell) for cell in paper if cell not in first)
 
 
 def asked(table, *job):
