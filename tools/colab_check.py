@@ -107,6 +107,7 @@ def main(argv=None):
     for name in args.environments:
         python = environment(name, wheel, torch)
         execute = [python, "-m", "jupyter", "execute", "--timeout=600", "--kernel_name=python3"]
+        asked["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # where jupyter looks for its parts
         for path in copies:
             run(python, "-m", "pip", "uninstall", "-q", "-y", project["name"])  # as on Colab: the first cell brings it
             away = WORK / f"away-{name}" / path.stem
@@ -114,7 +115,7 @@ def main(argv=None):
             start, verdict = time.perf_counter(), "ok"
             try:
                 run(*execute, shutil.copy(path, away), env=asked, cwd=away)
-                run(python, "-c", "import gaelib", cwd=away)
+                run(python, "-c", "import gaelib", env=asked, cwd=away)  # it came here, and to no other environment
             except RuntimeError as error:
                 verdict, failed = f"failed\n{error}", failed + 1
             print(
