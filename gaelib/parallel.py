@@ -45,9 +45,12 @@ def average(slopes: Iterable[Tensor]) -> list[Tensor]:
     return [(sums[str(i)] / size).to(slope) for i, slope in enumerate(slopes)]
 
 
-def from_first(number: int) -> int:
-    """The first process's number, in every process."""
-    return int(all_sum({"number": torch.tensor(0 if rank_and_size()[0] else number)})["number"])
+def from_first(part: T) -> T:
+    """The first process's part, in every process."""
+    parts = [part]
+    if rank_and_size()[1] > 1:
+        dist.broadcast_object_list(parts)
+    return parts[0]
 
 
 def gather(part: T) -> list[T]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .estimator import Model
 from .hyper import need_integer
-from .parallel import rank_and_size
+from .parallel import from_first, rank_and_size
 
 __all__ = ["checkpoint", "resume"]
 
@@ -62,7 +62,8 @@ def resume(path: str | Path, model: M) -> M:
 
     One line serves the first start and every further one: ``resume(path, KMeans(9)).fit(X, on_step=checkpoint(path))``.
     The fit that goes on from batches or files ends as an undisturbed one does, to the last digit; on an array `KMeans`
-    and `LLGAE` add up in another order, and agree to rounding.  Unpickling runs code: open only files of your own.
+    and `LLGAE` add up in another order, and agree to rounding.  Of many processes the first reads, so that all go on
+    from one pass.  Unpickling runs code: open only files of your own.
 
     Raises
     ------
@@ -70,9 +71,10 @@ def resume(path: str | Path, model: M) -> M:
         For a file that holds another model than ``model``, or other hyperparameters.
     """
     path = Path(path)
-    if not path.exists():
+    written = from_first(path.read_bytes() if rank_and_size()[0] == 0 and path.exists() else None)
+    if written is None:
         return model
-    kept = pickle.loads(path.read_bytes())
+    kept = pickle.loads(written)
     if type(kept) is not type(model):
         raise ValueError(
             f"{path.name} holds a {type(kept).__name__}, not a {type(model).__name__}: remove it, or pass another path"

@@ -1,9 +1,14 @@
 """A fit that was cut off and goes on ends where an undisturbed one does."""
 
+import json
 import os
 import pickle
+import re
+import shlex
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from gaelib import GGAE, LGAE, LLGAE, MPPCA, PPCA, VAE, GaussianMixture, KMeans,
 from sklearn.base import clone
 
 X = np.random.default_rng(0).normal(size=(400, 6))
+CLUSTERS = X + 5 * np.eye(6)[np.arange(400) % 3]
 BATCHES = [X[i : i + 100] for i in range(0, 400, 100)]
 STEPS = {"random_state": 0, "max_iter": 9, "tol": 0.0}
 MODELS = [
@@ -91,43 +97,70 @@ def test_a_file_is_written_every_so_often_and_whole(tmp_path):
     assert resume(tmp_path / "none", fresh) is fresh
 
 
-ELASTIC = """
-import os, sys, warnings
-import numpy as np, torch, torch.distributed as dist
-from gaelib import MPPCA, checkpoint, parallel, resume
-warnings.simplefilter("ignore")
-dist.init_process_group("gloo")
-X, file = np.load(sys.argv[1]), sys.argv[2]
-write = checkpoint(file)
+ROOT = Path(__file__).parents[1]
+KILLED = """
+import faulthandler, os, signal, sys
+import over_torchrun
 
-def on_step(model):
-    write(model)
-    if model.n_iter_ == 4 and dist.get_rank() == 1 and begun == 0:
-        os._exit(9)  # a machine is gone
+faulthandler.dump_traceback_later(200, exit=True)  # what hangs says where
+keep = over_torchrun.checkpoint
 
-model = resume(file, MPPCA(3, 2, random_state=0, max_iter=9, tol=0.0))
-begun = getattr(model, "n_iter_", 0)
-model.fit([parallel.shard(X)], on_step=on_step)
-if dist.get_rank() == 0:
-    np.savez(sys.argv[3], begun=begun, history=model.history_, means=model.joint_.means)
-dist.barrier()
-dist.destroy_process_group()
+
+def checkpoint(path):
+    write, first = keep(path), os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+
+    def on_step(model):
+        write(model)
+        if first and os.environ["RANK"] == "1" and model.n_iter_ == 4:
+            os.kill(os.getpid(), signal.SIGKILL)  # while the other waits for its sums
+
+    return on_step
+
+
+over_torchrun.checkpoint = checkpoint
+over_torchrun.main(*sys.argv[1:])
 """
 
 
-@pytest.mark.slow
-def test_a_killed_rank_loses_nothing(tmp_path):
-    np.save(tmp_path / "x.npy", X)
-    (tmp_path / "job.py").write_text(ELASTIC)
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=0"]
+def printed(start):
+    """The lines of the chapter's shell block that begin so, as one command's words; and the variables it sets."""
+    cells = json.loads((ROOT / "book/practice/scaling-out.ipynb").read_text(encoding="utf-8"))["cells"]
+    blocks = re.findall(r"```bash\n(.+?)```", "\n".join("".join(cell["source"]) for cell in cells), re.S)
+    (block,) = (block.replace("\\\n", " ") for block in blocks if start in block)
+    (line,) = (line for line in block.splitlines() if line.startswith(start))
+    return shlex.split(line), dict(re.findall(r"(?m)^export (\w+)=(\S+)$", block))
 
-    command = [*run, *(str(tmp_path / part) for part in ("job.py", "x.npy", "fit", "out"))]
-    cut, again = (subprocess.run(command, capture_output=True, text=True, timeout=240) for _ in range(2))
-    assert cut.returncode and "exitcode: 9" in cut.stderr, cut.stderr[-2000:]
-    assert again.returncode == 0, again.stderr[-2000:]
-    found, whole = np.load(tmp_path / "out.npz"), MPPCA(3, 2, **STEPS).fit([X[:200], X[200:]])
-    assert found["begun"] >= 3 and np.array_equal(found["history"], whole.history_)
-    assert np.array_equal(found["means"], whole.joint_.means)
+
+@pytest.mark.slow
+def test_two_machines_of_which_one_loses_its_process_end_as_an_undisturbed_fit(tmp_path):
+    """The chapter's own command, twice on this machine with one process each."""
+    rows, kept = tmp_path / "x.npy", tmp_path / "fit.pickle"
+    np.save(rows, CLUSTERS)
+    (tmp_path / "job.py").write_text(KILLED)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command, variables = printed("torchrun --nnodes=2")
+    assert "--nproc-per-node=4" in command and command[-3:] == ["over_torchrun.py", "x.npy", "fit.pickle"]
+    put = {"torchrun": [sys.executable, "-m", "torch.distributed.run"], "--nproc-per-node=4": ["--nproc-per-node=1"]}
+    put |= {"over_torchrun.py": ["job.py"]}
+    words = [part.replace("HOST:29400", f"localhost:{port}") for word in command for part in put.get(word, [word])]
+    env = os.environ | variables | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}", "OMP_NUM_THREADS": "1"}
+    options = {"cwd": tmp_path, "env": env, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    machines = [subprocess.Popen(words, **options) for _ in range(2)]
+    try:
+        said = "".join(machine.communicate(timeout=240)[0] for machine in machines)
+    finally:
+        for machine in machines:
+            machine.terminate()
+    assert [machine.returncode for machine in machines] == [0, 0], said[-3000:]
+    assert "exitcode: -9" in said, "no process was killed"
+    found, (begun, ended) = resume(kept, MPPCA(3, 2)), map(int, re.search(r"passes (\d+) to (\d+)", said).groups())
+    MPPCA(3, 2, random_state=0).fit(np.split(CLUSTERS, 2), on_step=checkpoint(tmp_path / "whole"))
+    whole = resume(tmp_path / "whole", MPPCA(3, 2))
+    assert begun in (4, 5) and ended == found.n_iter_ == whole.n_iter_ > 6 and found.history_ == whole.history_
+    for name, value in whole.joint_.state_dict().items():
+        assert torch.equal(found.joint_.state_dict()[name], value), name
 
 
 @pytest.mark.parametrize(
