@@ -245,7 +245,8 @@ class Rows:
     def moved(self) -> Tensor | None:
         """The rows of a fit on another device than theirs, moved once for all passes; None if they are too many."""
         asked, size = self.fitted is not None, self.width * (0 if self.streamed else len(self.X))
-        return None if asked or self.streamed or self.device.type == self.home.type or size > STAY else self._tensor(self.X)
+        stays = asked or self.streamed or self.device.type == self.home.type or size > STAY
+        return None if stays else self._tensor(self.X)
 
     @cached_property
     def views(self) -> list[Tensor] | None:
