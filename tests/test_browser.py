@@ -87,6 +87,17 @@ def test_who_moves_gets_the_formulas_below_and_keeps_the_place(open_page):
     assert all(top is False or top < 0 for top in raw) and any(raw)
 
 
+@pytest.mark.parametrize("view", [DESKTOP, {"width": 320, "height": 844}], ids=["desktop", "narrow phone"])
+def test_a_formula_has_the_width_of_the_column(open_page, view):
+    """So it stands in the middle, and one that is too long scrolls inside itself: what is cut cannot be reached."""
+    page = open_page(CHAPTERS[-1], view)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    found = page.locator("article div.math:visible").evaluate_all("""all => all.map(e => [e.id, e.scrollWidth - e.clientWidth,
+        e.querySelector("mjx-container").getBoundingClientRect().left - e.getBoundingClientRect().left])""")
+    assert len(found) > 3
+    assert [name for name, cut, left in found if cut > 1 or abs(left) > 1] == []
+
+
 def test_keyboard(open_page):
     """The first stop skips to the text; the sign beside it is seen; dialogues open and close without a mouse."""
     page = open_page(CHAPTERS[-1])

@@ -15,8 +15,8 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx_exercise.nodes import is_exercise_node, is_solution_node
 
 KINDS = {  # how the title of a box begins -> its class
-    "In the source": "gae-source", "What you should have seen": "gae-seen", "Hint": "gae-hint", "Solution": "gae-solution",
-    "Predict": "gae-predict", "code": "gae-code", "All of": "gae-code",
+    "In the source": "gae-source", "What you should have seen": "gae-seen", "Answer": "gae-seen", "Hint": "gae-hint",
+    "Solution": "gae-solution", "Predict": "gae-predict", "code": "gae-code", "All of": "gae-code",
 }  # fmt: skip
 
 
