@@ -244,9 +244,9 @@ class Rows:
     @cached_property
     def moved(self) -> Tensor | None:
         """The rows of a fit on another device than theirs, moved once for all passes; None if they are too many."""
-        asked, size = self.fitted is not None, self.width * (0 if self.streamed else len(self.X))
-        stays = asked or self.streamed or self.device.type == self.home.type or size > STAY
-        return None if stays else self._tensor(self.X)
+        if self.streamed or self.fitted is not None or self.device.type == self.home.type:
+            return None
+        return self._tensor(self.X) if self.width * len(self.X) <= STAY else None
 
     @cached_property
     def views(self) -> list[Tensor] | None:

@@ -7,6 +7,10 @@ BAD         what is done -> (do it, the error, what its message must say: number
 ALONE       {name: why no other library can be the reference, and what is tested instead}; the others call `parity`
 UNBOUND     {joint: why the contract does not apply}
 CHECKS      {ledger id: check}, as in tests/test_ledger.py
+DEVICES     what is asked on a pretend card and on a real one, by tests/devices.py: name -> (estimator, X, targets...), or
+            a function of ``of``, which makes an array the caller's kind, and of ``device``: {what: answer}
+DRAWS       {a name of those: why a card answers otherwise than a CPU}
+UNPRETENDED {a name of those: why the pretend card cannot do it}
 
 The ledger's ids are those of the model's own docstring.
 """
@@ -26,6 +30,13 @@ X = np.arange(40.0).reshape(10, 4)
 HOLE = np.where(np.arange(40).reshape(10, 4) == 13, np.nan, X)
 ENDLESS = np.where(np.arange(40).reshape(10, 4) == 39, np.inf, X)
 LABELS = np.arange(10) % 2
+
+rng = np.random.default_rng(0)  # two clouds, with targets, classes and the places of holes, for DEVICES
+CLOUDS = np.concatenate([rng.normal(size=(40, 5)), rng.normal(size=(40, 5)) + 6]) * [3, 2, 1, 1, 1]
+TARGETS = rng.normal(size=(80, 2)) + CLOUDS[:, :2]
+CLASSES = np.arange(80) // 40 + (CLOUDS[:, 1] > 6)
+HOLED = rng.random(CLOUDS.shape) < 0.2
+SEED = {"random_state": 0}
 
 
 def module(name):

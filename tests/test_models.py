@@ -36,6 +36,9 @@ def lacks(name):
             missing.add("ESTIMATORS")
     elif thing not in getattr(tests, "FUNCTIONS", ()):
         missing.add("FUNCTIONS")
+    rows = getattr(tests, "DEVICES", {})
+    if name not in rows and thing not in [type(row[0]) for row in rows.values() if not callable(row)]:
+        missing.add("DEVICES")
     if not getattr(tests, "BAD", None):
         missing.add("BAD")
     if (name in CALL.findall(Path(tests.__file__).read_text(encoding="utf-8"))) == (

@@ -296,3 +296,7 @@ BAD = {
     "a code longer than a row": (lambda: AttentionAutoencoder(6, n_heads=2).fit(registry.X), ValueError, "n_components=6", "4 feature", "fewer components"),
     "a code of another width": (lambda: AttentionAutoencoder(2, n_heads=1, n_slots=2, max_iter=1).fit(registry.X).inverse_transform(np.eye(3)), ValueError, "(n, 2)", "(3, 3)", "what transform returns"),
 }  # fmt: skip
+DEVICES = {
+    "AttentionAutoencoder": (
+        AttentionAutoencoder(1, n_slots=4, n_heads=1, max_iter=5, **registry.SEED), registry.CLOUDS)
+}  # fmt: skip

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import PPCA, data
 from gaelib.core import Amortise, Given, ascend, objective
@@ -386,3 +387,5 @@ BAD = {
     "no samples": (lambda: VAE(2, **QUICK).fit(X).sample(0), ValueError, "n_samples=0", "at least 1", "pass n_samples=1"),
     "decode before fit": (lambda: VAE(2).inverse_transform(X), ValueError, "not fitted", "VAE", "fit"),
 }  # fmt: skip
+DEVICES = {name: (model(1, **QUICK), registry.CLOUDS) for name, model in (("Autoencoder", Autoencoder), ("VAE", VAE))}
+DRAWS = {"VAE": "its noise is drawn on the device"}

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import ContractiveAutoencoder, DenoisingAutoencoder, data
 from gaelib.core import Amortise, Joint, ascend, objective
@@ -347,3 +348,9 @@ BAD = {
     "a machine of many codes": (
         lambda: RBM(torch.zeros(21, 1), torch.zeros(21), torch.zeros(1)).log_normaliser(), ValueError, "21 hidden units", "2^20", "pass fewer"),
 }  # fmt: skip
+DEVICES = {
+    "DenoisingAutoencoder": (DenoisingAutoencoder(1, **QUICK), registry.CLOUDS),
+    "ContractiveAutoencoder": (ContractiveAutoencoder(4, **QUICK), registry.CLOUDS),
+}
+DRAWS = {"DenoisingAutoencoder": "its noise is drawn on the device"}
+UNPRETENDED = {"ContractiveAutoencoder": "torch.func takes the pretend card's class off, and its place with it"}

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import data
 from gaelib.joints.network import layers
@@ -192,3 +193,4 @@ BAD = {
     "no samples": (lambda: GAN(2, **QUICK).fit(X).sample(0), ValueError, "n_samples=0", "at least 1", "pass n_samples=1"),
     "samples before fit": (lambda: GAN(2).sample(3), ValueError, "not fitted", "GAN", "fit"),
 }  # fmt: skip
+DEVICES = {"GAN": (GAN(1, **QUICK), registry.CLOUDS)}

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import data
 from gaelib.core import Given, ascend, objective
@@ -249,3 +250,9 @@ BAD = {
     "no samples": (lambda: GLO(2, **QUICK).fit(X).sample(0), ValueError, "n_samples=0", "at least 1", "pass n_samples=1"),
     "code before fit": (lambda: GradientOrigin(2).transform(X), ValueError, "not fitted", "GradientOrigin", "fit"),
 }  # fmt: skip
+DEVICES = {
+    "GLO": (GLO(1, **QUICK, restarts=1), registry.CLOUDS),
+    "GradientOrigin": (GradientOrigin(1, **QUICK), registry.CLOUDS),
+    "IMLE": (IMLE(1, **QUICK, candidates=16), registry.CLOUDS),
+}
+DRAWS = {"IMLE": "its noise is drawn on the device"}

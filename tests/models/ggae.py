@@ -5,6 +5,7 @@ from math import exp, log
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import GGAE, KMeans, data
 from gaelib.core import Climb, Exact, alternate, climb, objective
@@ -268,3 +269,4 @@ BAD = {
     "the best of endless codes": (lambda: KernelMixture(torch.eye(2), torch.eye(2), 0).argmax(torch.eye(2)), ValueError, "absorb=0", "infinity", "pass absorb > 0"),
     "kernel codes of another length": (lambda: GGAE(2, 1, random_state=0).fit(X).inverse_transform(X), ValueError, "(n, 1)", "(10, 4)", "pass what transform returns"),
 }  # fmt: skip
+DEVICES = {"GGAE": (GGAE(2, 1, variance=4.0, max_iter=5, **registry.SEED), registry.CLOUDS)}

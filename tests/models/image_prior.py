@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib.pictures.image_prior import (
     Downsample,
@@ -277,3 +278,12 @@ def test_an_objective_that_leaves_the_finite_numbers_names_its_step():
 
     with pytest.raises(FloatingPointError, match="nan at step 2: lower lr"):
         run(operator=poisoned, steps=9)
+
+
+def restored(of, device):
+    """A picture after three steps, without noise on the input."""
+    found = deep_image_prior(of(NOISY), steps=3, input_noise=0.0, device=device, **registry.SEED)
+    return {"image": found.image, "averaged": found.averaged}
+
+
+DEVICES = {"deep_image_prior": restored}

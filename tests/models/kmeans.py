@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import KMeans
 from gaelib.core import Exact, alternate
@@ -246,3 +247,7 @@ BAD = {
     "predict another width": (lambda: fitted().predict(X[:, :3]), ValueError, "3 features", "4 features", "pass the columns"),
     "decode another width": (lambda: fitted().inverse_transform(X), ValueError, "(n, 2)", "(10, 4)", "pass what transform returns"),
 }  # fmt: skip
+DEVICES = {
+    "KMeans": (KMeans(3, **registry.SEED), registry.CLOUDS),
+    "KMeans from an array": (KMeans(2, init=registry.CLOUDS[[0, 79]]), registry.CLOUDS),
+}

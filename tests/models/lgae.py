@@ -131,3 +131,9 @@ BAD = {
     "more axes than columns": (lambda: LGAE(5).fit(registry.X), ValueError, "n_components=5", "4 feature", "fewer components"),
     "fewer axes than none": (lambda: LGAE(-1).fit(registry.X), ValueError, "n_components=-1", "at least 1", "pass n_components=1"),
 }  # fmt: skip
+DEVICES = {
+    "LGAE": (LGAE(2), registry.CLOUDS),
+    "LGAE by svd": (LGAE(2, solver="svd"), registry.CLOUDS),
+    "LGAE in turn": (LGAE(2, solver="alternate", **registry.SEED), registry.CLOUDS),
+    "LGAE by gradient": (LGAE(2, solver="gradient", max_iter=3, **registry.SEED), registry.CLOUDS),
+}

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import LocallyLinearEmbedding, data
 from gaelib.models import lle
@@ -15,7 +16,6 @@ from registry import X as TABLE
 from sklearn import manifold
 from sklearn.datasets import make_swiss_roll
 from sklearn.manifold._locally_linear import barycenter_kneighbors_graph
-from test_devices import Card, machine  # noqa: F401
 
 GROUPS = pytest.mark.filterwarnings("ignore:with n_neighbors=.*groups")
 
@@ -129,12 +129,6 @@ def test_few_rows(n):
     assert y.shape == (n, 1) and np.isfinite(y).all()
 
 
-def test_a_card_computes_the_same(machine, roll):  # noqa: F811
-    there = LocallyLinearEmbedding(8).fit(torch.tensor(roll).to("cuda"))
-    alone = LocallyLinearEmbedding(8, device="cpu").fit_transform(roll)
-    assert isinstance(there.embedding_, Card) and np.abs(there.embedding_.cpu().numpy() - alone).max() < 1e-8
-
-
 def test_the_defaults_are_scikit_learns():
     theirs = inspect.signature(manifold.LocallyLinearEmbedding).parameters
     for name, own in inspect.signature(LocallyLinearEmbedding).parameters.items():
@@ -168,3 +162,4 @@ BAD = {
     "a hole in what is embedded": (lambda: LocallyLinearEmbedding().fit(HOLE), ValueError, "row 3", "column 1", "drop or fill"),
     "new rows to embed": (lambda: LocallyLinearEmbedding(4).fit(TABLE).transform(TABLE), AttributeError, "LocallyLinearEmbedding", "transform", "no attribute"),
 }  # fmt: skip
+DEVICES = {"LocallyLinearEmbedding": (LocallyLinearEmbedding(8), registry.CLOUDS)}

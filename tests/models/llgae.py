@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import LGAE, LLGAE, KMeans
 from gaelib.core import Exact, alternate
@@ -216,3 +217,4 @@ BAD = {
     "flats of fewer axes than none": (lambda: thirds(n_components=-1), ValueError, "n_components=-1", "at least 0", "pass n_components=0"),
     "flats from starts of another shape": (lambda: thirds(init=np.zeros((2, 5))), ValueError, "(2, 5)", "(3, 3)", "one row per cluster"),
 }  # fmt: skip
+DEVICES = {"LLGAE": (LLGAE(2, 1, max_iter=20, **registry.SEED), registry.CLOUDS)}

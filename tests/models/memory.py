@@ -5,6 +5,7 @@ from math import log, pi
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import KMeans, Memory, data
 from gaelib.solvers import nearest as search
@@ -120,3 +121,4 @@ BAD = {
     "nothing to keep": (lambda: Memory().fit(np.ones((0, 4))), ValueError, "0 sample(s)", "minimum of 1", "pass at least one row"),
     "recall of another width": (lambda: Memory().fit(np.eye(3)).predict(np.eye(2)), ValueError, "2 features", "3 features", "pass the columns"),
 }  # fmt: skip
+DEVICES = {"Memory": (Memory(), registry.CLOUDS)}

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import MPPCA, PPCA, GaussianMixture
 from gaelib.core import Exact, Soft, alternate, objective
@@ -370,4 +371,10 @@ BAD = {
     "a prior without variance": (lambda: MPPCA(2, 1, prior_variance=0).fit(np.eye(4)), ValueError, "prior_variance=0", "above 0", "pass such a number"),
     "no floor": (lambda: GaussianMixture(2, floor=0).fit(np.eye(4)), ValueError, "floor=0", "above 0", "pass such a number"),
     "rows that are equal": (lambda: MPPCA(2, 1).fit(np.ones((5, 4))), ValueError, "all rows are equal", "variance 0", "pass rows that differ"),
+}  # fmt: skip
+DEVICES = {
+    "MPPCA": (MPPCA(2, 1, max_iter=20, **registry.SEED), registry.CLOUDS),
+    "MPPCA, fixed prior": (
+        MPPCA(2, 1, prior_variance=4.0, noise="own", max_iter=20, **registry.SEED), registry.CLOUDS),
+    "GaussianMixture": (GaussianMixture(2, max_iter=20, **registry.SEED), registry.CLOUDS),
 }  # fmt: skip

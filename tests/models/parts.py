@@ -302,3 +302,10 @@ BAD = {
     "a sign that is a word": (lambda: SparseCoding(2, positive_code="yes").fit(X), ValueError, "positive_code='yes'", "neither True nor False", "pass one of the two"),
     "codes of another width than the parts": (lambda: NMF(2).fit(X).inverse_transform(np.eye(3)), ValueError, "(n, 2)", "(3, 3)", "what transform returns"),
 }  # fmt: skip
+COUNTS = np.abs(registry.CLOUDS).round()
+DEVICES = {
+    "NMF": (NMF(2, max_iter=10, **registry.SEED), COUNTS),
+    "NMF of counts": (NMF(2, beta_loss="kullback-leibler", max_iter=10, **registry.SEED), COUNTS),
+    "SemiNMF": (SemiNMF(2, max_iter=10, **registry.SEED), registry.CLOUDS),
+    "SparseCoding": (SparseCoding(8, alpha=0.5, max_iter=10, **registry.SEED), registry.CLOUDS),
+}

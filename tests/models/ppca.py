@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import PPCA
 from gaelib.core import Soft, alternate, objective
@@ -133,3 +134,7 @@ BAD = {
     "as many axes as columns": (lambda: PPCA(4).fit(X), ValueError, "n_components=4", "4 feature", "pass at most 3"),
     "fewer than no axes": (lambda: PPCA(-1).fit(X), ValueError, "n_components=-1", "at least 1", "pass n_components=1"),
 }  # fmt: skip
+DEVICES = {
+    "PPCA": (PPCA(2), registry.CLOUDS),
+    "PPCA by EM": (PPCA(2, solver="em", max_iter=20, **registry.SEED), registry.CLOUDS),
+}

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import LinearRegression, LogisticRegression, data
 from gaelib.core import Given, objective
@@ -267,3 +268,8 @@ BAD = {
     "sample weights of a regression": (lambda: LinearRegression().fit(TABLE, TABLE, sample_weight=LABELS), TypeError, "sample_weight", "unexpected", "fit"),
     "regression before fit": (lambda: LogisticRegression().predict(TABLE), ValueError, "not fitted", "LogisticRegression", "fit"),
 }  # fmt: skip
+DEVICES = {
+    "LinearRegression": (LinearRegression(), registry.CLOUDS, registry.TARGETS),
+    "LinearRegression, one column": (LinearRegression(), registry.CLOUDS, registry.TARGETS[:, 0]),
+    "LogisticRegression": (LogisticRegression(), registry.CLOUDS, registry.CLASSES),
+}

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import (
     GGAE,
@@ -374,3 +375,23 @@ BAD = {
     "a code as long as the row": (lambda: sense(denoiser(), Y, A2, start=np.ones((3, 2))), ValueError, "(3, 2)", "(restarts, 4)", "pass such codes"),
     "no restart": (lambda: sense(NET, Y, A2, restarts=0), ValueError, "restarts=0", "at least 1", "pass restarts=1"),
 }  # fmt: skip
+
+
+def sensed(of, device):
+    """The mean, the uncertainty and the score of rows seen through three measurements, by four kinds of prior."""
+    x, A = registry.CLOUDS, np.random.default_rng(1).normal(size=(3, 5))
+    found = {}
+    for T, model in (
+        (1, MPPCA(2, 1, max_iter=5, **registry.SEED)),
+        (1, PPCA(2)),
+        (0, LLGAE(2, 1, max_iter=5, **registry.SEED)),
+        (0, VAE(1, hidden=(4,), max_epochs=1, device="cpu", **registry.SEED)),
+    ):
+        model.set_params(device="cpu").fit(x)
+        found |= {f"{type(model).__name__}'s {what}": answer for what, answer in zip(
+            ("mean", "std", "score"), sense(model, of(x[:9] @ A.T), of(A), 0.1, T=T, steps=3, **registry.SEED)
+        ) if answer is not None}  # fmt: skip
+    return found
+
+
+DEVICES = {"sense": sensed}
