@@ -42,7 +42,8 @@ def test_every_model_fills_its_bar(model):
     text, page = str(bar), bar._repr_html_()
     assert FORMULA in text and type(made).__name__ in text
     assert all(words in text for words in bar.lines.values()) and page.count("<tr>") == 6
-    assert made._chapter != "index" and (registry.MODELS.parents[1] / f"book/{made._chapter}.ipynb").is_file()
+    told = made._chapter != "index" and (registry.MODELS.parents[1] / f"book/{made._chapter}.ipynb").is_file()
+    assert told, f"{type(made).__name__}._chapter is {made._chapter!r}: name the notebook that derives it, 'part/page'"
     assert bar.chapter.endswith(f"{made._chapter}.html") and bar.chapter.startswith("https://")
     assert f"{made.history_[-1]:.6g} a row" in bar.lines["nats"]
 

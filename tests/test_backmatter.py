@@ -229,7 +229,10 @@ def test_ledger_row_points_to_a_label(row):
 def test_page_exists_and_has_a_description(docname):
     source = path(docname)
     assert source, f"{docname} is in _toc.yml and does not exist"
-    assert 50 <= len(description(source)) <= 200
+    length = len(description(source))
+    assert 50 <= length <= 200, (
+        f"{length} characters of description in the page's metadata (myst: html_meta), 50 to 200"
+    )
 
 
 @pytest.mark.parametrize("source", written(), ids=lambda p: p.stem)

@@ -92,6 +92,8 @@ CHAPTERS = [name for name in map(book.name, book.notebooks()) if name.split("/")
 LEDGER = yaml.safe_load((ROOT / "book/ledger.yml").read_text(encoding="utf-8"))["rows"]
 
 COLUMNS, LINES, BYTES = 76, 15, 8192
+WORDS, CELLS = (1500, 3000), (12, 36)
+APART = {"exercise-stub", "solution", "remove-cell"}  # cells that the budget does not count
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "solution"}
 DRAWS = re.compile(r"\bplot\.(?:axes|images|slider|explore|Canvas)\b|\bplt\.|\.imshow\(")
 BOX = r"^(:{3,}|`{3,})\{%s\}[ \t]*(%s[^\n]*)\n(.*?)^\1[ \t]*$"
@@ -212,14 +214,20 @@ def broken(cells):
     )
 
 
+def budget(cells):
+    """Too few or too many words or cells."""
+    words = book.words(SimpleNamespace(cells=cells))
+    count = sum(cell.cell_type == "code" and not book.tags(cell) & APART for cell in cells)
+    found = {"words": (words, WORDS), "code cells besides exercises": (count, CELLS)}
+    return [f"{n} {what}, {a} to {b} are wanted" for what, (n, (a, b)) in found.items() if not a <= n <= b]
+
+
 def faults(name):
     cells = book.read(ROOT / f"book/{name}.ipynb").cells
     text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    words = book.words(SimpleNamespace(cells=cells))
     return [
         *opening(text, (ROOT / f"book/{name}").parent), *code(cells), *asked(text), *prerequisites(text, name),
-        *sources(text, name), *moved(text, cells), *numbers(text, cells), *broken(cells),
-        *([f"{words} words, the budget is 1500 to 3000"] if not 1500 <= words <= 3000 else []),
+        *sources(text, name), *moved(text, cells), *numbers(text, cells), *broken(cells), *budget(cells),
     ]  # fmt: skip
 
 
@@ -234,6 +242,9 @@ LONG = CODE("x = 1\n" * 10)
 
 
 @pytest.mark.parametrize(("found", "named"), [
+    (budget([MARKDOWN("word " * 1500), *[LONG] * 12]), None),
+    (budget([MARKDOWN("word " * 1499), *[LONG] * 12]), "1499 words, 1500 to 3000"),
+    (budget([MARKDOWN("word " * 3000), *[LONG] * 11]), "11 code cells"),
     (code([LONG, SENTENCE, LONG]), None),
     (code([LONG, MARKDOWN("## Heading"), LONG]), "20 lines of code in sight"),
     (code([CODE("x = 1  " + "#" * 80)]), "87 columns"),

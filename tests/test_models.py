@@ -33,20 +33,20 @@ def lacks(name):
     tests, missing = registry.module(home_), set()
     if inspect.isclass(thing) and issubclass(thing, BaseEstimator):
         if thing not in map(type, getattr(tests, "ESTIMATORS", ())):
-            missing.add("ESTIMATORS")
+            missing.add("an instance in ESTIMATORS")
     elif thing not in getattr(tests, "FUNCTIONS", ()):
-        missing.add("FUNCTIONS")
+        missing.add("its name in FUNCTIONS")
     rows = getattr(tests, "DEVICES", {})
     if name not in rows and thing not in [type(row[0]) for row in rows.values() if not callable(row)]:
-        missing.add("DEVICES")
+        missing.add("a row in DEVICES")
     if not getattr(tests, "BAD", None):
-        missing.add("BAD")
+        missing.add("a table BAD")
     if (name in CALL.findall(Path(tests.__file__).read_text(encoding="utf-8"))) == (
         name in getattr(tests, "ALONE", {})
     ):
         missing.add("a call of parity, or a reason in ALONE")
     if not ledger_ids(thing.__module__):
-        missing.add("(ledger …) in the first line of its docstring")
+        missing.add("(ledger …) in the docstring of its module")
     return missing
 
 
@@ -57,12 +57,14 @@ def ledger_ids(module):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_public_name_is_complete(name):
-    assert not lacks(name)
+    missing = " and ".join(sorted(lacks(name)))
+    assert not missing, f"{name} lacks {missing}: see tests/registry.py for the form, tests/models/{home(name)}.py"
 
 
 def test_every_model_has_its_file():
     models = {path.stem for path in (ROOT / "gaelib" / "models").glob("*.py")} - {"__init__"}
-    assert models <= set(registry.NAMES) and len(models) >= 9
+    assert not (alone := models - set(registry.NAMES)), f"without a file in tests/models: {alone}"
+    assert len(models) >= 9
     for name in models:
         assert hasattr(importlib.import_module(f"gaelib.models.{name}"), "__all__"), (
             f"gaelib/models/{name}.py: say __all__"
@@ -73,7 +75,8 @@ def test_ledger_ids_are_rows():
     rows = {row["id"] for row in yaml.safe_load((ROOT / "book/ledger.yml").read_text(encoding="utf-8"))["rows"]}
     known = {part for id in rows for part in id.split("-")}
     for name in PUBLIC:
-        assert set(ledger_ids(getattr(gaelib, name).__module__)) <= known, name
+        unknown = set(ledger_ids(getattr(gaelib, name).__module__)) - known
+        assert not unknown, f"{name}: {unknown} of its module's docstring are no rows of book/ledger.yml"
 
 
 def joints():
@@ -92,4 +95,7 @@ def test_every_joint_keeps_the_contract_or_says_why_not():
     from test_core import JOINTS
 
     kept = {base.__name__ for make, *_ in JOINTS.values() for base in type(make()).__mro__}
-    assert set(joints()) - kept == set(registry.gather("UNBOUND"))
+    unkept, excused = set(joints()) - kept, set(registry.gather("UNBOUND"))
+    assert unkept == excused, (
+        f"no row in JOINTS: {unkept - excused}; no use for a reason in UNBOUND: {excused - unkept}"
+    )

@@ -12,9 +12,7 @@ from tools import exercises
 from tools import nb as book
 
 PATHS = book.notebooks()
-BUDGETED = ("cases", "idea", "family")  # chapters proper; practice/ has tables instead
-WORDS, CELLS, LINES, BYTES = (1200, 3000), (12, 36), 25, 1.5e6
-APART = {"exercise-stub", "solution", "remove-cell"}  # cells that no budget counts
+LINES, BYTES = 25, 1.5e6
 SHOWS = {"print", "check", "show", "display", "slider", "explore"}
 FOREIGN = {
     "an absolute path": r"(?<![\w.:/<])/(?:home|root|usr|tmp|work|opt|var|Users)/|\b[A-Z]:\\|site-packages",
@@ -130,18 +128,6 @@ def test_metadata_is_what_run_writes(path):
     assert meta.kernelspec.name == "python3" and meta.language_info.pygments_lexer == "ipython3"
     assert "version" not in meta.language_info, "language_info carries a version: run tools/run.py"
     assert path.read_text(encoding="utf-8").endswith("}\n"), "the file must end with one newline"
-
-
-@each
-def test_chapter_keeps_its_budget(path):
-    if book.name(path).split("/")[0] not in BUDGETED:
-        pytest.skip("the budget is for chapters")
-    nb = book.read(path)
-    words, count = book.words(nb), sum(not book.tags(cell) & APART for cell in book.code_cells(nb))
-    assert WORDS[0] <= words <= WORDS[1], f"{words} words, the budget is {WORDS[0]} to {WORDS[1]}"
-    assert CELLS[0] <= count <= CELLS[1], (
-        f"{count} code cells besides exercises, the budget is {CELLS[0]} to {CELLS[1]}"
-    )
 
 
 @each

@@ -211,7 +211,8 @@ def test_every_checked_row_of_the_ledger_has_a_check_and_every_check_a_row():
 
     rows = {row["id"]: row for row in yaml.safe_load((ROOT / "book/ledger.yml").read_text())["rows"]}
     written = {id for id, row in rows.items() if row["chapter"] and row["verdict"] != "definition"}
-    assert set(CHECKS) == written, "a row with a chapter needs a check, and a check needs a row"
+    assert not (bare := written - set(CHECKS)), f"rows that have a chapter and no check in CHECKS: {bare}"
+    assert not (stray := set(CHECKS) - written), f"checks without a row in book/ledger.yml that has a chapter: {stray}"
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)

@@ -187,6 +187,7 @@ def test_no_anchor_is_lost():
     """Others link to them. Who renames one keeps the old name beside it: `(old-name)=`."""
     stored = kept()
     assert sum(map(len, stored.values())) > 300
+    assert not (fresh := set(DOCS) - stored.keys()), f"make anchors writes down the addresses of {fresh}"
     assert {doc: lost for doc, names in stored.items() if (lost := names - set(anchors(doc)))} == {}
 
 
@@ -213,8 +214,9 @@ def test_a_chapter_is_in_the_table_for_teachers(doc):
 def test_a_chapter_has_its_lesson(doc):
     """Aim, misconception, board plan, and a question for the room."""
     text = (ROOT / "book/teaching/teachers.md").read_text(encoding="utf-8")
-    (lesson,) = re.findall(rf"^### \{{doc\}}`\.\./{doc}`\n(.*?)(?=^##|\Z)", text, re.M | re.S)
-    said = re.findall(r"^- \*\*(.*?)\.\*\* (\S.{20,})", lesson, re.M)
+    lessons = re.findall(rf"^### \{{doc\}}`\.\./{doc}`\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    assert len(lessons) == 1, f"{len(lessons)} lessons on {doc} in book/teaching/teachers.md, not one"
+    said = re.findall(r"^- \*\*(.*?)\.\*\* (\S.{20,})", lessons[0], re.M)
     assert [name for name, _ in said] == ["Aim", "Usual misconception", "On the board", "Ask"]
     assert said[-1][1].endswith("?")
 
@@ -238,7 +240,7 @@ def test_the_page_on_choosing_knows_every_model():
     models = {name for name in gaelib.__all__ if hasattr(getattr(gaelib, name), "fit")}
     assert len(models) >= 6
     named = {code.text for code in page("practice/choosing").select("#the-table code")}
-    assert models - named == set()
+    assert not (left := models - named), f"no row of book/practice/choosing.md takes {left}"
 
 
 def test_planned_pages_are_no_links():
