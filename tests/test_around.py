@@ -6,9 +6,24 @@ import re
 import gaelib
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import registry
-from gaelib import LGAE, LLGAE, PPCA, VAE, KMeans, LogisticRegression, Memory, compare, explain, plot
+from gaelib import (
+    LGAE,
+    LLGAE,
+    MPPCA,
+    PPCA,
+    TSNE,
+    VAE,
+    GaussianMixture,
+    KMeans,
+    LogisticRegression,
+    Memory,
+    compare,
+    explain,
+    plot,
+)
 from gaelib.bars import FORMULA
 from sklearn.base import clone
 from sklearn.cluster import KMeans as Theirs
@@ -87,6 +102,7 @@ def test_rows_that_are_no_picture_are_lines():
     model = LGAE(2).fit(ROWS[:, :7])
     axes = plot.components(model)
     assert np.allclose([ax.lines[0].get_ydata() for ax in axes], model.components_)
+    assert axes[0].figure.get_supxlabel() == "column"
     assert np.allclose(plot.components(LGAE(2).fit(ROWS), (2, 8))[1].images[0].get_array().shape, (2, 8))
 
 
@@ -111,15 +127,97 @@ def test_codes_and_history_are_drawn():
     ax = plot.codes(model, ROWS, labels)
     places = np.concatenate([part.get_offsets() for part in ax.collections])
     assert np.allclose(places, np.concatenate([model.transform(ROWS)[labels == k] for k in range(3)]))
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1", "2"]
-    assert len(plot.codes(LGAE(1).fit(ROWS), ROWS, np.arange(30)).figure.axes) == 2  # a colour scale beside it
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["0", "1", "2"]
+    assert len(plot.codes(model, ROWS, np.arange(30)).figure.axes) == 2  # a colour scale beside it
     means = KMeans(3, random_state=0).fit(ROWS)
     assert np.allclose(plot.history(means).lines[0].get_ydata(), means.history_)
+
+
+def test_components_are_what_a_model_has():
+    mixture = GaussianMixture(3, random_state=0).fit(ROWS)  # its components_ are empty
+    shown = [ax.images[0].get_array().ravel() for ax in plot.components(mixture)]
+    assert np.allclose(shown, mixture.means_)
+    stored = [ax.images[0].get_array().ravel() for ax in plot.components(Memory().fit(ROWS), n=7)]
+    assert np.allclose(stored, ROWS[:7]) and mpl.pyplot.gcf().get_suptitle() == "the first 7 of 30 components"
+    assert mpl.pyplot.gcf().get_size_inches()[0] > 4
+    plot.components(KMeans(1).fit(ROWS))  # one picture is no poster
+    assert max(mpl.pyplot.gcf().get_size_inches()) < 1.5
+
+
+def test_tables_show_a_row_and_its_decoding_in_one_place_under_the_columns_names():
+    frame = pd.DataFrame(ROWS[:, :5], columns=list("abcde"))
+    model = LGAE(2).fit(frame)
+    axes = plot.reconstructions(model, frame, n=6)
+    decoded = model.inverse_transform(model.transform(frame))
+    for ax, x, y in zip(axes, ROWS, decoded, strict=False):
+        assert np.allclose([line.get_ydata() for line in ax.lines], [x[:5], y])
+    assert len(axes) == 6 == len(axes[0].figure.axes)  # no empty one
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()] == ["x", "decoded"]
+    assert [text.get_text() for text in axes[-1].get_xticklabels()] == list("abcde")
+
+
+def test_reconstructions_of_batches_are_of_their_first_rows():
+    model = LGAE(2).fit([ROWS[:3], ROWS[3:]])
+    axes = plot.reconstructions(model, [ROWS[:3], ROWS[3:]], n=5)
+    assert len(axes) == 10 and np.allclose(axes[4].images[0].get_array().ravel(), ROWS[4])
+
+
+def test_codes_of_components_are_counts():
+    model, labels = KMeans(3, random_state=0).fit(ROWS), np.arange(30) % 2
+    ax = plot.codes(model, ROWS, labels)
+    counts = [[(model.labels_[labels == kind] == k).sum() for k in range(3)] for kind in (0, 1)]
+    assert np.array_equal(ax.images[0].get_array(), counts)
+    bars = plot.codes(model, ROWS).patches
+    assert [bar.get_height() for bar in bars] == np.bincount(model.labels_).tolist()
+
+
+@pytest.mark.parametrize("model", [LLGAE(3, 2, random_state=0), MPPCA(3, 2, random_state=0)], ids=str)
+def test_codes_on_flats_have_axes_for_each(model):
+    grid, labels = plot.codes(model.fit(ROWS), ROWS, np.arange(30) % 2), np.arange(30) % 2
+    blocks = model.transform(ROWS).reshape(30, 3, 3)
+    for k, ax in enumerate(grid):
+        rows = blocks[:, :, 2].argmax(1) == k
+        wanted = np.concatenate([blocks[rows & (labels == kind), k] for kind in (0, 1)])
+        shown = np.concatenate([part.get_offsets() for part in ax.collections])
+        assert ax.get_title() == f"flat {k + 1}" and np.allclose(shown, wanted[:, :2] / wanted[:, 2:])
+    assert len(grid) == 3 and len(plot.codes(model, ROWS, n=2)) == 2
+    assert mpl.pyplot.gcf().get_suptitle() == "the first 2 of 3 flats"
+
+
+def test_codes_of_one_entry_stand_against_their_labels():
+    model, labels = LGAE(1).fit(ROWS), np.array(["a", "b", "c"])[np.arange(30) % 3]
+    ax = plot.codes(model, ROWS, labels)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert all((part.get_offsets()[:, 1] == i).all() for i, part in enumerate(ax.collections))
+    many = plot.codes(model, ROWS, np.arange(30) / 2)
+    assert np.allclose(many.collections[0].get_offsets()[:, 1], np.arange(30) / 2)
+    assert sum(bar.get_height() for bar in plot.codes(model, ROWS).patches) == 30
+
+
+def test_codes_of_a_map_are_its_places():
+    model = TSNE(perplexity=5, max_iter=20, random_state=0).fit(ROWS)
+    ax = plot.codes(model, ROWS)
+    assert np.allclose(ax.collections[0].get_offsets(), model.embedding_)
+    with pytest.raises(ValueError, match="own 30 rows, got 4"):
+        plot.codes(model, ROWS[:4])
+
+
+def test_circles_stay_circles_where_there_is_room():
+    assert plot.codes(LGAE(2).fit(ROWS), ROWS).get_aspect() == 1
+    long = ROWS * ([1000] + [1] * 15)
+    assert plot.codes(LGAE(2).fit(long), long).get_aspect() == "auto"
+
+
+def test_steps_are_whole_numbers_and_epochs_are_called_so():
+    ax = plot.history(VAE(1, hidden=(4,), max_epochs=1, random_state=0).fit(ROWS))
+    assert ax.get_xlabel() == "epoch" and [t for t in ax.get_xticks() if 0.5 < t < 1.5] == [1]
+    assert plot.history(LGAE(2).fit(ROWS)).get_xlabel() == "step"
 
 
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
+        (lambda: plot.codes(LGAE(2).fit(ROWS), ROWS, [f"no {i}" for i in range(30)]), ("30 names", "16", "numbers")),
         (lambda: plot.components(VAE(1, hidden=(4,), max_epochs=1).fit(ROWS)), ("VAE", "components_")),
         (lambda: plot.samples(KMeans(2).fit(ROWS)), ("KMeans", "sample", "PPCA")),
         (lambda: plot.components(LGAE(2).fit(ROWS), (3, 3)), ("9 entries", "16", "pass one that fits")),
