@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import random
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,15 +60,16 @@ def limited(threads):
 
 
 def race(contestants, repeats):
-    """Run the contestants A B C, A B C, …: name -> {seconds: median, ratio: median of the first's seconds over its own}.
+    """Run the contestants in turn: name -> {seconds: median, ratio: median of the first's seconds over its own}.
 
-    One round is not counted.  Ratios are taken within a round, so a machine that slows down slows all.
+    One round is not counted.  Ratios are taken within a round, so a machine that slows down slows all; every round has
+    an order of its own, so nobody always comes after the one that leaves the caches and the heap in the worst state.
     """
-    seconds = {name: [] for name in contestants}
+    seconds, order = {name: [] for name in contestants}, random.Random(0)
     for round in range(repeats + 1):
-        for name, run in contestants.items():
+        for name in order.sample(list(contestants), len(contestants)):
             start = time.perf_counter()
-            run()
+            contestants[name]()
             if round:
                 seconds[name].append(time.perf_counter() - start)
     ours = next(iter(seconds.values()))

@@ -110,16 +110,18 @@ def plain_epoch(vae, X, size, optimiser=torch.optim.Adam, lr=1e-3):
 
 
 def our_epoch(vae, X, size):
-    """The same epoch by the core: the same networks and optimiser, and sigma^2 = 1."""
+    """The same epoch by the core: the same networks, optimiser and rows as they are, and sigma^2 = 1."""
     encoder, decoder = networks(vae)
     joint = Network(decoder, encoder, variance=1.0, prior="normal" if vae else "flat")
     answer = Amortise((lambda x: joint.encode(x).chunk(2, 1)) if vae else joint.encode, float(vae))
     params = [part for part in joint.parameters() if part.requires_grad]
+    mover = adam(params, 1e-3)  # goes on from epoch to epoch, as in the plain loop
 
     def epoch():
-        ascend(
-            lambda x: objective(joint, x, answer).mean(), params, len(X) // size, 1e-3, adam, batches=shuffled(X, size)
-        )
+        def f(x):
+            return objective(joint, x, answer).mean()
+
+        ascend(f, params, len(X) // size, 1e-3, lambda params, lr: mover, batches=shuffled(X, size))
 
     return epoch
 

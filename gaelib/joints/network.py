@@ -56,6 +56,7 @@ class Network(Joint):
         start = torch.tensor((math.log(variance) - 2 * math.log(scale)) / FAST, dtype=self.centre.dtype)
         self.tenth = nn.Parameter(start, requires_grad=learn)  # of log sigma^2, in units of the scale
         self.log_unit = math.log(2 * math.pi) + 2 * math.log(scale)
+        self.as_is = centre is None and scale == 1.0  # data are in these units already
         self.bfloat16 = False  # the layers, while they learn; densities never
 
     def extra_repr(self):
@@ -81,7 +82,7 @@ class Network(Joint):
 
     def standard(self, x: Tensor) -> Tensor:
         """Data from the centre, in units of the scale."""
-        return (x - self.centre.to(x)).div_(self.scale)
+        return x if self.as_is else (x - self.centre.to(x)).div_(self.scale)
 
     def encode(self, x: Tensor) -> Tensor:
         """What the encoder says of data from the centre, in units of the scale: (n, *X) -> (n, outputs)."""
