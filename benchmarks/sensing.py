@@ -10,6 +10,7 @@ once it is trained, and goes on where a run was stopped.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import tempfile
@@ -24,6 +25,8 @@ from gaelib.joints.flats import Flats
 from gaelib.joints.network import Network, layers
 from gaelib.models.sensing import sense
 from gaelib.pictures.image_prior import Linear, deep_image_prior
+from gaelib.rows import at
+from gaelib.solvers.climb import climb
 from scipy.fft import dctn
 from torch import nn
 
@@ -38,7 +41,9 @@ FEW = 8  # test pictures of the image prior, which takes seconds for each; the e
 DREAMT = {"tuned": 4, "steps": (50, 100, 200, 300)}
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NOMINAL, VARIES = (0.5, 0.8, 0.9, 0.95), 1e-3  # pixels of less variance are blank in nearly all pictures
-EPOCHS, BATCH, RATE = 60, 250, 2e-3  # of a network
+EPOCHS, BATCH, RATE, COPIES = 24, 500, 2e-3, 2  # of a network; copies of each picture, moved by a pixel or none
+DROPPED = {"AE": 0.1, "VAE": 0.0}  # the share of entries that the encoder does not see while it learns
+HIDDEN, DEVICE = (1000, 500), "cuda" if torch.cuda.is_available() else "cpu"
 CLIMBS = {"held": 40, "restarts": 10, "steps": 150}  # of a network's codes; its sigma^2 is chosen on so many pictures
 OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:6]
 KEPT = Path(tempfile.gettempdir()) / "gaelib-sensing"
@@ -239,21 +244,37 @@ class White(nn.Module):
         return z @ self.turn.T + self.mean
 
 
-def network(kind, of):
-    """A decoder of 20-500-500-784 with its encoder, trained for ``of`` once and kept; and the CPU seconds it took."""
-    path = KEPT / f"{of} {kind} {EPOCHS} {BATCH} {RATE} {source_hash()}.joblib"
+def moved(X):
+    """Pictures, and of each COPIES more, moved by a pixel or none down and to the right."""
+    rng, found = np.random.default_rng(0), [X]
+    for _ in range(COPIES):
+        pictures, steps = X.reshape(-1, SIDE, SIDE), rng.integers(-1, 2, (len(X), 2))
+        copies = np.empty_like(pictures)
+        for step in itertools.product((-1, 0, 1), repeat=2):
+            mine = (steps == step).all(1)
+            copies[mine] = np.roll(pictures[mine], step, (1, 2))
+        found.append(copies.reshape(X.shape))
+    return np.concatenate(found)
+
+
+def network(kind, of, seed=0):
+    """A decoder of 20-500-1000-784 with its encoder, trained for ``of`` once and kept; and the CPU seconds it took."""
+    path = KEPT / f"{of} {kind} {seed} {EPOCHS} {source_hash()}{OWN}.joblib"
     if path.exists():
         return joblib.load(path)
     X, start = images(of)[0], time.process_time()
-    options = {"hidden": (500, 500), "max_epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "random_state": 0}
-    options |= {"validation": 0.02, "patience": EPOCHS}
+    torch.manual_seed(seed)
+    sizes = (*HIDDEN, CODE) if kind == "AE" else (*HIDDEN, 2 * CODE)
+    encoder = nn.Sequential(nn.Dropout(DROPPED[kind]), layers(D, *sizes))
+    options = {"encoder": encoder, "max_epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "random_state": seed}
+    options |= {"hidden": HIDDEN, "validation": 0.01, "patience": EPOCHS}
     if kind == "AE":  # greys of a sigmoid
         mean, scale = torch.from_numpy(X.mean(0, dtype=np.float64)), float(X.std(dtype=np.float64))
-        model = Autoencoder(CODE, decoder=Grey(layers(CODE, 500, 500, D), mean.float(), scale), **options)
+        model = Autoencoder(CODE, decoder=Grey(layers(CODE, *reversed(HIDDEN), D), mean.float(), scale), **options)
     else:
         model = VAE(CODE, noise="bernoulli", **options)
     path.parent.mkdir(exist_ok=True)
-    joblib.dump((model.fit(X), time.process_time() - start), path)
+    joblib.dump((model.fit(moved(X)), time.process_time() - start), path)
     return joblib.load(path)
 
 
@@ -269,9 +290,9 @@ def climbed(kind):
         z = np.random.default_rng(0).normal(size=(CLIMBS["restarts"], CODE)).astype(np.float32)
 
         def prior(y, A, noise, share):
-            y, A = y.astype(np.float32), A.astype(np.float32)
+            y, A = (torch.as_tensor(part, dtype=torch.float32, device=DEVICE) for part in (y, A))
             found = sense(joint, y, A, noise, variance=share * own, start=z, steps=CLIMBS["steps"])
-            return found.mean, None
+            return found.mean.cpu().numpy(), None
 
         return [0.5, 1.0, 2.0], prior
 
@@ -281,6 +302,19 @@ def climbed(kind):
 def rebuilt(model, X):
     """What a network leaves of pictures that its own encoder sees."""
     return error(X, model.inverse_transform(model.transform(X)))
+
+
+def floor(model, X):
+    """What a network leaves of pictures at the best code, which climbs from the encoder's answer."""
+    x, joint = torch.as_tensor(X, device=DEVICE), model.joint_
+    with at(x.device, joint):
+        z = torch.as_tensor(model.transform(X), device=DEVICE)
+        for rate in (0.1, 0.03, 0.01):
+            size = rate * float(z.square().mean().sqrt())
+            away = lambda z: -(joint.decode(z) - x).square().sum(1)  # noqa: E731
+            z = climb(away, z, CLIMBS["steps"], size, optimiser=torch.optim.Adam)
+        with torch.no_grad():
+            return error(X, joint.decode(z).cpu())
 
 
 def dream(held, test, M):
@@ -329,9 +363,14 @@ NETWORKS, DREAM = ("AE", "VAE"), "deep image prior"  # not for ``measure``
 # --- The runs -----------------------------------------------------------------------------------------------------
 
 
-def task(of, name, rows=None, M=None):
+def place(of, name, rows=None, M=None, seed=0):
+    """Where what is done of a task is kept."""
+    return KEPT / f"{of} {name} {rows} {M} {seed} {source_hash()}{OWN}.json".replace("/", " ")
+
+
+def task(of, name, rows=None, M=None, seed=0):
     """One prior on one data set, as rows of the table; kept in a file of its own once it is done."""
-    path = KEPT / f"{of} {name} {rows} {M} {EPOCHS} {source_hash()}{OWN}.json".replace("/", " ")
+    path = place(of, name, rows, M, seed)
     if path.exists():
         return json.loads(path.read_text())
     X, held, test = images(of, rows)
@@ -340,13 +379,14 @@ def task(of, name, rows=None, M=None):
         return keep(path, {"rows": found, "fits": []})
     fit, start = PRIORS[name], time.perf_counter()
     if name in NETWORKS:
-        (fit.model, seconds), held = network(name, of), held[: CLIMBS["held"]]
+        (fit.model, seconds), held = network(name, of, seed), held[: CLIMBS["held"]]
     settings, prior = fit(X)
     made = {"set": of, "prior": name, "rows": len(X), "fit_seconds": round_to(time.perf_counter() - start, 3)}
     if name in NETWORKS:
         T = np.asarray(SETS[of](False)[0], dtype=np.float32) / 255
         made |= {"own": round_to(rebuilt(fit.model, T)), "epochs": fit.model.n_iter_, "fit_seconds": round_to(seconds)}
-    made |= {"processor": machine()["processor"]}
+        made |= {"floor": round_to(floor(fit.model, T[:1000])), "seed": seed}
+    made |= {"processor": machine()["gpu"] or machine()["processor"]}
     rows = [judge(prior, settings, held, test, M, matrix) for M in MEASUREMENTS for matrix in range(MATRICES)]
     return keep(path, {"rows": [{"set": of, "prior": name} | row for row in rows], "fits": [made]})
 
@@ -361,7 +401,7 @@ def keep(path, found):
 def summary(found):
     """The tables: mean and standard deviation over the matrices, what each fit took, coverage, pictures."""
     rows, fits = ([row for part in found for row in part[name]] for name in ("rows", "fits"))
-    table, sure, pictures = [], [], []
+    table, sure, pictures, fits = [], [], [], averaged(fits)
     for of in SETS:
         for prior in dict.fromkeys(row["prior"] for row in rows if row["set"] == of):
             for M in MEASUREMENTS:
@@ -380,14 +420,26 @@ def summary(found):
                         line[key] = [round_to(value, 3) for value in np.mean([row[key] for row in mine], 0)]
                     line |= {key: round_to(np.mean([row[key] for row in mine]), 3) for key in ("expected", "agree")}
                     sure.append(line)
-                pictures += [
-                    {"set": of, "prior": prior, "pictures": row["pictures"]} for row in mine if "pictures" in row
-                ]
+                shown = [row["pictures"] for row in mine if "pictures" in row]
+                pictures += [{"set": of, "prior": prior, "pictures": each} for each in shown[:1]]
         shown = packed(images(of, 1)[2][:SHOWN])
         pictures.append({"set": of, "prior": "picture", "pictures": shown})
     protocol = {"test": TEST, "matrices": MATRICES, "measurements": MEASUREMENTS, "held": HELD, "shown_at": AT}
     protocol |= {"few": FEW, "dreamt held": DREAMT["tuned"], "climbed held": CLIMBS["held"], "epochs": EPOCHS}
     return {"protocol": [protocol], "errors": table, "fits": fits, "sure": sure, "pictures": pictures}
+
+
+def averaged(fits):
+    """One row for the trainings of a network: how many, and the means of what each took and leaves."""
+    rows = {}
+    for row in fits:
+        rows.setdefault((row["set"], row["prior"]), []).append(row)
+    for mine in (each for each in rows.values() if "seed" in each[0]):
+        first = mine[0]
+        mean = {key: round_to(np.mean([row[key] for row in mine])) for key in ("own", "floor", "fit_seconds")}
+        mine[:] = [first | mean | {"trainings": len(mine)}]
+        del mine[0]["seed"]
+    return [row for mine in rows.values() for row in mine]
 
 
 def measure(repeats):
@@ -396,18 +448,35 @@ def measure(repeats):
     return summary(found)
 
 
-def full(priors=(*PRIORS, DREAM), sets=tuple(SETS), rows=None):
-    """These priors on all rows; what is stored of the others stays."""
+def full(priors=(*PRIORS, DREAM), sets=tuple(SETS), rows=None, seeds=(0,)):
+    """These priors on all rows, a network trained by every seed; what is stored of the others stays."""
     torch.set_num_threads(1)
     path, found = PACKAGE / "results" / "sensing.json", []
     for name in priors:
         for of in sets:
-            for M in MEASUREMENTS if name == DREAM else (None,):
+            many = MEASUREMENTS if name == DREAM else (None,)
+            for M, seed in itertools.product(many, seeds if name in NETWORKS else (0,)):
                 start = time.perf_counter()
-                found.append(task(of, name, rows, M))
-                print(f"{time.perf_counter() - start:.0f} s: {of}, {name}, {M or ''}", flush=True)
+                found.append(task(of, name, rows, M, seed))
+                print(f"{time.perf_counter() - start:.0f} s: {of}, {name}, {M or seed}", flush=True)
                 stored = json.loads(path.read_text()) if path.exists() else None
                 store("sensing", merged(stored, summary(found)), 1)
+
+
+def trainings(seed):
+    """The networks of one seed and their rows: side by side with other seeds, and nothing is stored yet."""
+    torch.set_num_threads(1)
+    for of, name in itertools.product(SETS, NETWORKS):
+        start = time.perf_counter()
+        task(of, name, seed=seed)
+        print(f"{time.perf_counter() - start:.0f} s: {of}, {name}, seed {seed}", flush=True)
+
+
+def gathered(seeds):
+    """Store what is done of these trainings, wherever all seeds are."""
+    for of, name in itertools.product(SETS, NETWORKS):
+        if all(place(of, name, seed=seed).exists() for seed in seeds):
+            full((name,), (of,), seeds=seeds)
 
 
 def merged(stored, new):
