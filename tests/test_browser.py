@@ -98,6 +98,18 @@ def test_a_formula_has_the_width_of_the_column(open_page, view):
     assert [name for name, cut, left in found if cut > 1 or abs(left) > 1] == []
 
 
+def test_no_line_begins_with_the_stop_after_a_formula(open_page):
+    """A browser may end a line beside a formula: reading.py makes one of the two."""
+    page = open_page(CHAPTERS[-1], PHONE)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    found = page.locator("article span.math:visible").evaluate_all("""all => all.map(e => {
+        const text = e.nextSibling, range = new Range();
+        if (!/^[),.:;?!]/.test(text?.data)) return null;
+        range.setStart(text, 0), range.setEnd(text, 1);
+        return range.getBoundingClientRect().top >= e.getBoundingClientRect().bottom && e.textContent; })""")
+    assert found.count(False) > 10 and [formula for formula in found if formula] == []
+
+
 def test_keyboard(open_page):
     """The first stop skips to the text; the sign beside it is seen; dialogues open and close without a mouse."""
     page = open_page(CHAPTERS[-1])

@@ -264,18 +264,23 @@ def mathml(tex: str, block: bool = False) -> str:
 
 
 TEX = re.compile(
-    r'(<(span|div) class="math [^>]*>\s*(?:<span class="eqno">.*?</span>)?)(\\[(\[])(.*?)(\\[)\]])(</\2>)', re.S
+    r'(\(?)(<(span|div) class="math [^>]*>\s*(?:<span class="eqno">.*?</span>)?)(\\[(\[])(.*?)(\\[)\]])(</\3>)([),.:;?!]?)',
+    re.S,
 )
 
 
 def without_scripts(app: Sphinx, docname, template, context, doctree) -> None:
-    """Beside each formula its MathML, which a browser shows where scripts are off; gae.css then hides the TeX."""
+    """Beside each formula its MathML, which a browser shows where scripts are off; gae.css then hides the TeX.
+
+    A line may end beside any formula, even between it and its full stop; gae.css forbids it where the two are one.
+    """
 
     def both(match):
-        tag, kind, begin, tex, end, close = match.groups()
+        opens, tag, kind, begin, tex, end, close, stop = match.groups()
         tex_alone = f'<span class="gae-tex">{begin}{tex}{end}</span>'
         plain = re.sub(r"\\(?:begin|end)\{split\}", "", unescape(tex))  # Sphinx puts it around what is aligned already
-        return f"{tag}{tex_alone}<noscript>{mathml(plain, kind == 'div')}</noscript>{close}"
+        formula = f"{tag}{tex_alone}<noscript>{mathml(plain, kind == 'div')}</noscript>{close}"
+        return f'<span class="gae-whole">{opens}{formula}{stop}</span>' if opens or stop else formula
 
     if app.builder.name == "html" and doctree is not None:
         context["body"] = TEX.sub(both, context["body"])
