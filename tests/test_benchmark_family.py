@@ -90,3 +90,10 @@ def test_every_length_of_the_paper_is_asked_for_where_a_row_is_longer():
     }
     first, second = ({job[1:] for job in jobs if job[0] == table} for table in ("cells", "again"))
     assert second < first and len(second) == pytest.approx(len(first) / 10, abs=1)
+
+
+def test_a_clock_that_ticks_too_slowly_is_not_trusted(monkeypatch):
+    assert family.tick() > 0
+    readings = iter([0.0, 0.0, 0.01])
+    monkeypatch.setattr(family.time, "process_time", lambda: next(readings))
+    assert family.tick() == 0.01
