@@ -129,6 +129,7 @@ DIRECTIVES = {
     "chapter-table": (":::{chapter-table}\n:::", f"[See this on the book's page]({URL}teaching/teachers.html)."),
     "errata": (":::{errata}\n:::", f"[See this on the book's page]({URL}errata.html)."),
     "measured-table": (":::{measured-table}\n:::", f"[See this on the book's page]({URL}practice/choosing.html)."),
+    "card-table": (":::{card-table}\n:::", f"[See this on the book's page]({URL}practice/choosing.html)."),
     "source-code": (":::{source-code} gaelib/joints/__init__.py\n:::",
                     "<details>\n<summary>All of gaelib/joints/__init__.py: 1 lines</summary>\n\n"
                     '```python\n"""What the joint is: points and flats, linear Gaussians, mixtures."""\n```\n\n</details>'),

@@ -29,7 +29,7 @@ DIRECTIVES = {
     "math", "note", "tip", "warning", "admonition", "dropdown", "figure", "exercise", "solution",
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
     "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table", "parity-table",
-    "chapter-table", "errata", "source-code", "doors", "measured-table",
+    "chapter-table", "errata", "source-code", "doors", "measured-table", "card-table",
 }  # fmt: skip
 
 VERDICTS = {  # verdict in ledger.yml -> what the badge says

@@ -266,6 +266,7 @@ class Lower:
         pages = {
             "bibliography": "references", "ledger-table": "ledger", "parity-table": "parity", "model-map": "intro",
             "chapter-table": "teaching/teachers", "errata": "errata", "measured-table": "practice/choosing",
+            "card-table": "practice/choosing",
         }  # fmt: skip
         if name in pages:
             return f"[See this on the book's page]({self.site.page(pages[name])})."

@@ -1,6 +1,7 @@
-"""Figures of the stored comparison on a Markdown page: read from ``gaelib/results/family.json``, never typed.
+"""Stored figures on a Markdown page: read from ``gaelib/results``, never typed.
 
-A small Sphinx extension beside `bookext`: the role ``{measured}`` and the directive ``{measured-table}``.
+A small Sphinx extension beside `bookext`: the role ``{measured}`` and the directive ``{measured-table}`` of the stored
+comparison, ``family.json``, and ``{card-table}``, of the last run on a graphics card, ``gpu.json``.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ COLUMNS = {  # measure -> the head of its column, its scale, its digits
 }
 
 
+def stored(env, name: str) -> dict:
+    path = Path(env.srcdir).parent / f"gaelib/results/{name}.json"
+    env.note_dependency(str(path))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def cells(env) -> dict[tuple[str, str, int], dict]:
     """(data, model, length) -> its measures; of several clocks the one that most cells of the data have."""
-    path = Path(env.srcdir).parent / "gaelib/results/family.json"
-    env.note_dependency(str(path))
-    rows = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    rows = stored(env, "family")["cells"]
     clocks = {name: [r["seconds"] for r in rows if r["data"] == name] for name in {r["data"] for r in rows}}
     usual = {name: max(seconds, key=seconds.count) for name, seconds in clocks.items()}
     return {(r["data"], r["model"], r["d"]): r for r in rows if r["seconds"] == usual[r["data"]]}
@@ -77,7 +82,62 @@ class MeasuredTable(SphinxDirective):
         return row([name], *([para(said(cell.get(key), *of[1:]))] for key, of in COLUMNS.items()))
 
 
+class CardTable(SphinxDirective):
+    """Seconds on a card and on the CPU beside it, the goal where there is one, and what passed there."""
+
+    def run(self):
+        found = stored(self.env, "gpu")
+        here, failed = found["machine"], {name: failures(found[name]) for name in ("tests", "notebooks")}
+        cells = found["notebooks"].get("cells passed", found["notebooks"].get("passed"))
+        words = [
+            f"Measured on one {here['gpu']}, beside {here['threads']} threads of an {here['processor']}, with torch "
+            f"{here['torch']}.",
+            f"There {found['tests']['passed']:,} tests passed and {failed['tests']} failed; {cells:,} cells of the "
+            f"notebooks kept their checks and their words, {failed['notebooks']} did not, and "
+            f"{len(found['notebooks']['drift'])} print a number that differs by more than 2 % from the stored one.",
+        ]
+        if epochs := found.get("evidence"):
+            card, cpu = (said(each, 1, 5) for each in by_device(epochs, "held-out bound"))
+            words.append(f"The VAE's bound on held-out digits after {epochs[0]['epochs']} such epochs, nats, over seeds: "
+                         f"{card} on the card, {cpu} on the CPU.")  # fmt: skip
+        columns = {"What": 52, "Card, seconds": 16, "CPU, seconds": 16, "Goal, seconds": 16}
+        lines = [row([para(what)], *([para(said(each, 1, 3))] for each in seconds)) for what, *seconds in timed(found)]
+        return [table(columns, lines), *map(para, words)]
+
+
+def timed(found: dict):
+    """What was timed: (words, seconds on the card, on the CPU, the goal), each as a list, empty where there is none."""
+
+    def one(row, key):
+        return [row[key]] if key in row else []
+
+    for each in found["fits"]:
+        seconds = (one(each, key) for key in ("cuda seconds", "cpu seconds", "goal seconds"))
+        yield f"{each['model']}; {each['rows']:,} rows of Fashion-MNIST", *seconds
+    if epochs := found.get("evidence"):
+        what = f"{epochs[0]['model']}, an epoch; {epochs[0]['rows']:,} digits"
+        yield what, *by_device(epochs, "seconds an epoch"), one(epochs[0], "goal seconds")
+    for each in found.get("maps", ()):
+        what = f"{each['model']}, {each['steps']} steps; {each['rows']:,} digits"
+        yield what, one(each, "seconds"), [], one(each, "goal seconds")
+    for each in found["restorations"][:1]:
+        size = " × ".join(map(str, each["size"][:2]))
+        what = f"Deep image prior, {each['steps']:,} steps; a picture of {size} pixels"
+        yield what, one(each, "seconds"), [], one(each, "goal seconds")
+
+
+def by_device(rows: list[dict], key: str) -> list[list[float]]:
+    return [[row[key] for row in rows if row["device"] == device] for device in ("cuda", "cpu")]
+
+
+def failures(part: dict) -> int:
+    """How many failed; older files count them."""
+    failed = part.get("cells failed", part["failed"])
+    return failed if isinstance(failed, int) else len(failed)
+
+
 def setup(app: Sphinx) -> dict:
     app.add_role("measured", Measured())
     app.add_directive("measured-table", MeasuredTable)
+    app.add_directive("card-table", CardTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
