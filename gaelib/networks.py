@@ -11,7 +11,7 @@ from torch import nn
 from .core import Amortise, bound, climb, objective
 from .estimator import Estimator, Seed, draw_seed
 from .hyper import checked, choice, count, hyper, need_integer, need_number, need_switch, number
-from .joints.network import FAST, NOISES, Network, decode_mean, layers, like
+from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, layers, like
 from .parallel import all_sum, gather, rank_and_size
 from .solvers.sums import total
 from .training import Epochs, Shuffled, centre_and_scale, multiplies_bfloat16
@@ -317,7 +317,7 @@ class _Encoded(_Neural):
         super()._check_networks(joint, x)
 
     def _answer(self, joint, generator=None, shared=False, rows=None):
-        encode = (lambda x: joint.encode(x).chunk(2, 1)) if self.T else joint.encode
+        encode = (lambda x: centre_and_width(joint.encode(x))) if self.T else joint.encode
         return Amortise(encode, self.T, generator, shared)
 
     def _code(self, joint, x):

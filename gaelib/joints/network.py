@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from ..core import Joint
 
+WIDEST = 2.0  # log scale of an answer: 7 times as wide as the prior, where no code is expected
 FAST = 10  # Adam moves every parameter alike, and log sigma^2 has farther to go than a weight
 NOISES = ("gaussian", "bernoulli", "poisson")
 
@@ -143,6 +144,21 @@ def run(module: nn.Module, x: Tensor, bfloat16: bool = False) -> Tensor:
         return module(x)
     with torch.autocast(x.device.type, torch.bfloat16):
         return module(x).to(x.dtype)
+
+
+def centre_and_width(answer: Tensor) -> tuple[Tensor, Tensor]:
+    """An encoder's answer (n, 2 E) as centre and log scale (n, E), the second at most `WIDEST`, with its slope kept.
+
+    A step too long may throw an encoder off for some rows; the next then ask for e^70, whose square has no room in
+    float32, and the fit ends.  So bounded, the prior pulls them back.
+
+    Examples
+    --------
+    >>> centre_and_width(torch.tensor([[1.0, -2.0], [1.0, 50.0]]))[1].T
+    tensor([[-2.,  2.]])
+    """
+    centre, log_scale = answer.chunk(2, 1)
+    return centre, log_scale - (log_scale.detach() - WIDEST).clamp_(min=0)
 
 
 def added(entries: Tensor, there: Tensor | None) -> Tensor:

@@ -329,6 +329,20 @@ def test_a_step_that_explodes_is_named(digits):
 
 # --- for the tests that go over every model: tests/registry.py ---
 
+
+def test_an_encoder_that_is_thrown_off_comes_back():
+    """It asks for a q of width e^50, whose square float32 has no room for; bounded, with its slope, it learns."""
+    X = np.random.default_rng(0).normal(size=(1000, 3))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = nn.Linear(3, 2)
+    encoder.bias.data.copy_(torch.tensor([0.0, 50.0]))
+    model = VAE(1, hidden=(4,), encoder=encoder, lr=0.3, max_epochs=20, patience=20, random_state=0).fit(X)
+    assert np.isfinite(model.history_).all() and model.history_[-1] > -5
+    with torch.no_grad():
+        assert float(model.joint_.encode(torch.tensor(X))[:, 1].max()) < 1
+
+
 ESTIMATORS = [Autoencoder(1, **QUICK), VAE(1, **QUICK)]
 UNBOUND = {
     "Network": "No closed form answers its max: it is tested against densities, PCA and probabilistic PCA above."
