@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from tqdm import tqdm
 
 from .estimator import Fitting
+from .progress import progress
 from .rows import Table
 
 __all__ = ["Comparison", "compare"]
@@ -61,10 +61,10 @@ def compare(
 
     Parameters
     ----------
-    X : array (n, D)
+    X : array (n, D), or batches
     models : list of estimators, or dict of name -> estimator
         Each is copied: what is passed stays as it is.
-    test : array (m, D), optional
+    test : array (m, D) or batches, optional
         Rows held out; without them the models are measured on X itself, where more parameters always look better.
     verbose : int
         0 hides the progress bar.
@@ -106,7 +106,7 @@ def compare(
             raise TypeError(f"{name} is a {type(model).__name__}, no model of this package: pass an estimator")
     test, rows = X if test is None else test, []
     named = {name: clone(model) for name, model in named.items()}
-    with tqdm(named.items(), disable=None if verbose else True, leave=False, unit="model") as bar:
+    with progress(named.items(), verbose=verbose, unit="model") as bar:
         for name, model in bar:
             bar.set_postfix_str(name)
             rows.append({"model": name} | measured(model, X, test))
@@ -122,13 +122,22 @@ def measured(model, X, test):
     encoded = time.perf_counter()
     error = math.nan
     if codes is not None and hasattr(model, "inverse_transform"):
-        error = float(np.mean(np.square(array(model.inverse_transform(codes)) - array(test))))
+        error = distance(model, codes, test)
     return {
         "score": float(model.score(test)) if hasattr(model, "score") else math.nan,
         "error": error,
         "fit seconds": fitted - begun,
         "encode seconds": math.nan if codes is None else encoded - fitted,
     }
+
+
+def distance(model, codes, test):
+    """The mean squared error of an entry, batch by batch."""
+    squares, entries, read = 0.0, 0, 0
+    for x in [test] if hasattr(test, "shape") or np.ndim(next(iter(test))) < 2 else test:
+        decoded = array(model.inverse_transform(codes[read : read + len(x)]))
+        squares, entries, read = squares + np.square(decoded - array(x)).sum(), entries + decoded.size, read + len(x)
+    return float(squares / entries)
 
 
 def array(X):

@@ -15,11 +15,11 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
 from .core import Exact, Joint, alternate, ascend, objective
 from .hyper import count, fitted, hyper, number, switch, validate
 from .parallel import all_sum, from_first, rank_and_size
+from .progress import progress
 from .rows import Array, Rows, Table, real, view
 from .solvers.sums import total
 
@@ -179,7 +179,7 @@ class Fitting(BaseEstimator):
 
         Returns whether the tolerance was met before the steps ran out.
         """
-        with tqdm(total=self.max_iter, disable=None if self.verbose else True, leave=False) as bar:
+        with progress(total=self.max_iter, verbose=self.verbose) as bar:
 
             def on_step(step, value):
                 history.append(value)

@@ -28,6 +28,8 @@ class parquet:
 
     Attributes
     ----------
+    columns : list of str
+        As they are read.  Of a frame, ask about ``frame[rows.columns].to_numpy()``: the files' rows have no names.
     rows : int
         Of all files.
     readings : int
@@ -78,9 +80,12 @@ class parquet:
                 raise ValueError(
                     f"no column {alien[0]!r} among the {len(known.names)} of {file.name}: pass some of {known.names}"
                 )
-            for name in self.columns:
-                if not (types.is_integer(kind := known.field(name).type) or types.is_floating(kind)):
-                    raise ValueError(f"column {name!r} holds {kind}, no numbers: leave it out, or store it as numbers")
+            fit = [field.name for field in known if types.is_integer(field.type) or types.is_floating(field.type)]
+            if words := [name for name in self.columns if name not in fit]:
+                raise ValueError(
+                    f"column {words[0]!r} holds {known.field(words[0]).type}, no numbers: "
+                    f"pass columns={[name for name in self.columns if name in fit]}, or store it as numbers"
+                )
 
     def __repr__(self) -> str:
         return f"parquet({self.rows:,} rows, {len(self.columns)} columns, batch_rows={self.batch_rows})"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .core import ascend
 from .parallel import all_sum, average
+from .progress import progress
 from .solvers.sums import total
 
 
@@ -116,7 +116,7 @@ class Epochs:
         """Take the steps; ``history`` gets the objective of every epoch, held out where there is a judge."""
         steps, each, seen = epochs * len(batches), len(batches), []
         params = [part for part in self.module.parameters() if part.requires_grad]
-        with tqdm(total=epochs, disable=not verbose, leave=False, unit="epoch") as bar:
+        with progress(total=epochs, verbose=verbose, unit="epoch") as bar:
 
             def heard(step, value):
                 seen.append(value)

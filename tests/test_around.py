@@ -1,7 +1,8 @@
 """What people expect around the models: the bar of a fit, pictures, comparisons."""
 
+import io
 import math
-import re
+import sys
 
 import gaelib
 import matplotlib as mpl
@@ -247,10 +248,41 @@ def test_a_comparison_measures_each_model():
     assert table._repr_html_().count("<tr>") == 4
 
 
-def test_a_comparison_shows_how_far_it_is(capsys):
-    compare(ROWS, [LGAE(2)], verbose=1)
-    quiet = capsys.readouterr().err
-    assert not re.search("model", quiet)  # no terminal, no bar
+def test_a_comparison_reads_batches():
+    whole = compare(ROWS, [LGAE(2), KMeans(2, random_state=0)], ROWS[5:], verbose=0)
+    parts = compare([ROWS[:9], ROWS[9:]], [LGAE(2), KMeans(2, random_state=0)], [ROWS[5:20], ROWS[20:]], verbose=0)
+    for one, other in zip(whole, parts):
+        assert math.isclose(one["error"], other["error"]) and math.isclose(one["score"], other["score"])
+    listed = compare(ROWS.tolist(), [LGAE(2)], ROWS[5:].tolist(), verbose=0)
+    assert math.isclose(listed[0]["error"], whole[0]["error"])
+
+
+class Kernel(io.StringIO):
+    """The stream of a notebook's kernel: it is no terminal."""
+
+    __module__ = "ipykernel.iostream"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "seen"), [(Kernel, True), (Terminal, True), (io.StringIO, False)])
+def test_progress_is_shown_where_somebody_watches(stream, seen, monkeypatch):
+    X = np.abs(ROWS)
+    for fit in (
+        lambda verbose: compare(X, [LGAE(2)], verbose=verbose),
+        lambda verbose: KMeans(2, random_state=0, verbose=verbose).fit(X),
+        lambda verbose: VAE(1, hidden=(4,), max_epochs=1, verbose=verbose).fit(X),
+        lambda verbose: gaelib.GAN(1, hidden=(4,), max_epochs=1, verbose=verbose).fit(X),
+        lambda verbose: TSNE(perplexity=5, max_iter=5, verbose=verbose).fit(X),
+        lambda verbose: gaelib.deep_image_prior(np.eye(32), steps=2, random_state=0, verbose=verbose),
+    ):
+        for verbose in (0, 1):
+            monkeypatch.setattr(sys, "stderr", stream())
+            fit(verbose)
+            assert bool(sys.stderr.getvalue()) == (seen and verbose == 1)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_memory_does_not_grow_with_the_files(tmp_path):
         (
             lambda folder: data.parquet(written(folder / "t", X[:2], name=["a", "b"])),
             ValueError,
-            ("'name'", "string", "leave it out"),
+            ("'name'", "string", "pass columns=['c0', 'c1', 'c2', 'c3', 'c4']"),
         ),
         (lambda folder: data.parquet(folder, batch_rows=0), ValueError, ("batch_rows=0", "at least 1")),
         (

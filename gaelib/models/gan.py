@@ -14,13 +14,13 @@ from dataclasses import KW_ONLY
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
 
 from ..estimator import Model, Seed
 from ..hyper import checked, choice, count, hyper, number
 from ..joints.network import like
 from ..networks import _Pictures, _Samples, need_network, need_size, need_sizes, say
 from ..parallel import average, gather, rank_and_size
+from ..progress import progress
 from ..training import Shuffled, centre_and_scale, one_cycle
 
 KEPT = 0.999  # how much of the averaged generator stays at each step
@@ -196,7 +196,7 @@ class GAN(_Pictures, _Samples, Model):
 
         joint.train()
         try:
-            for epoch in tqdm(range(self.max_epochs), disable=not self.verbose, leave=False, unit="epoch"):
+            for epoch in progress(range(self.max_epochs), verbose=self.verbose, unit="epoch"):
                 values = list(duel(joint, pairs(), movers, self.loss, self.penalty))
                 history.append(sum(values) / len(values))
                 if not math.isfinite(history[-1]):

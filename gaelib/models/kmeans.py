@@ -74,7 +74,7 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     device : str
         "auto" (CUDA if there is one, else the CPU) or a torch device's name.
     verbose : 0 or 1
-        1 shows progress on a terminal.
+        1 shows progress, on a terminal or in a notebook.
 
     Attributes
     ----------

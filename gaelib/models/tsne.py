@@ -19,11 +19,11 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..core import Joint
 from ..estimator import Map, Seed
 from ..hyper import checked, choice, count, fitted, hyper, need_number, need_samples, number
+from ..progress import progress
 from ..rows import Array, real, view
 from ..solvers.eigen import by_eigenvectors, upright
 from ..solvers.field import Grid, every_pair
@@ -275,7 +275,7 @@ class TSNE(Map):
         P = data.memo["P"] = Affinities(torch.cat(list(data)), self.perplexity, k, joint.map.dtype)
         y, move, gain = joint.map, torch.zeros_like(joint.map), torch.ones_like(joint.map)
         early = min(EARLY, self.max_iter // 2)
-        with tqdm(total=self.max_iter, disable=None if self.verbose else True, leave=False) as bar:
+        with progress(total=self.max_iter, verbose=self.verbose) as bar:
             for step in range(self.max_iter):
                 exaggeration = self.early_exaggeration if step < early else 1.0
                 momentum = 0.5 + 0.4 * min(max(step - early, 0) / CALM, 1.0)

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..core import climb
 from ..estimator import Seed, draw_seed
 from ..hyper import need_integer
+from ..progress import progress
 from ..rows import pick_device
 from .targets import Term, density
 
@@ -136,7 +136,7 @@ def activate(
 
     with (
         listening(model, target.layers | prior.layers) as hear,
-        tqdm(total=steps, disable=None if verbose else True) as bar,
+        progress(total=steps, verbose=verbose) as bar,
     ):
 
         def score(params):

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from ..core import ascend
 from ..estimator import Seed, draw_seed
 from ..noise import gaussian
+from ..progress import progress
 from ..rows import Array, pick_device
 from ._checks import array, built, check_operator, check_options, measured
 from .hourglass import NETWORKS, Hourglass  # noqa: F401  benchmarks look for the sizes here
@@ -189,7 +189,7 @@ def deep_image_prior(
         return gaussian(y, operator(x)).sum()
 
     adam = partial(torch.optim.Adam, fused=device.type in ("cpu", "cuda"))
-    with tqdm(total=steps, disable=None if verbose else True) as climb.bar:
+    with progress(total=steps, verbose=verbose) as climb.bar:
         try:
             ascend(score, network.parameters(), steps, lr, adam, climb.on_step)
         except KeyboardInterrupt:

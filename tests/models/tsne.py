@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import registry
 import torch
-from gaelib import TSNE, data
+from gaelib import TSNE, data, progress
 from gaelib.models import tsne
 from gaelib.models.tsne import Affinities, PointMap, conditional, log_volume
 from gaelib.solvers import field
@@ -197,11 +197,11 @@ def test_an_interrupt_keeps_the_map(digits, monkeypatch):
 def test_progress_shows_the_divergence(digits, monkeypatch):
     said = []
 
-    class Bar(tsne.tqdm):
+    class Bar(progress.tqdm):
         def set_postfix_str(self, s="", refresh=True):
             said.append(s)
 
-    monkeypatch.setattr(tsne, "tqdm", Bar)
+    monkeypatch.setattr(progress, "tqdm", Bar)
     model = TSNE(perplexity=5, max_iter=110, verbose=1, random_state=0).fit(digits[:100])
     entropy = -model.history_[-1] - model.kl_divergence_
     assert said == [f"KL {-value - entropy:.4f} nats" for value in model.history_[:3]]
