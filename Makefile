@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PORT   ?= 8000
+WORKERS ?= 2
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -26,7 +27,7 @@ serve: book
 
 test: book .venv/.test
 	$(steady) $(BIN)/python -m pytest tests gaelib book --nbval --nbval-current-env --nbval-cell-timeout=120 \
-	  -n 2 --dist loadfile --no-loadscope-reorder --junitxml=_build/results.xml
+	  -n $(WORKERS) --dist loadfile --no-loadscope-reorder --junitxml=_build/results.xml
 	@echo "All passed. Run make book again and the pages carry these results."
 
 # What says within a minute whether a change broke something: no book, no browser, no processes.
