@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
@@ -18,7 +19,7 @@ from torch.utils.data import RandomSampler
 __all__ = ["Array", "Rows", "Table"]
 
 Array: TypeAlias = np.ndarray | Tensor  # what a model gives back: of the kind of what it was given
-Table: TypeAlias = np.typing.ArrayLike | Tensor | Iterable[Any]  # rows, or batches of rows
+Table: TypeAlias = ArrayLike | Tensor | Iterable[Any]  # rows, or batches of rows
 
 LARGEST = 1e75  # the square of a square has room in float64
 CACHED, VIEWED, MOVED = 2**22, 2**24, 2**26  # entries at a time: what a CPU's cache holds; views of them; on a GPU

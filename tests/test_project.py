@@ -201,6 +201,12 @@ def test_every_requirement_is_pinned_and_none_is_for_cuda():
     assert not [pin for pin in pins if re.match(r"nvidia|cuda|triton", pin)]
 
 
+def test_the_oldest_numpy_can_import_the_package():
+    """Before NumPy 2, ``np.typing`` was there only once somebody had imported it."""
+    used = [path.name for path in (ROOT / "gaelib").rglob("*.py") if "np.typing" in path.read_text(encoding="utf-8")]
+    assert not used
+
+
 def test_versions_agree():
     assert f"version: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .canvas import PALETTE, Canvas
 from .explorables import explore
@@ -54,7 +55,7 @@ def axes(columns: int = 1, rows: int = 1, width: float = 5.2, height: float = 3.
 
 
 def images(
-    pictures: np.typing.ArrayLike,
+    pictures: ArrayLike,
     titles: Sequence[str] = (),
     columns: int = 10,
     width: float = 5.2,

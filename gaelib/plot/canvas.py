@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Okabe and Ito's colours: told apart by colour-blind readers, legible on white and on black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A00", "#7A5BC7")
@@ -25,7 +26,7 @@ class Canvas:
     def __init__(self, xlim: tuple[float, float], ylim: tuple[float, float], xlabel: str, ylabel: str):
         self.xlim, self.ylim, self.xlabel, self.ylabel = xlim, ylim, xlabel, ylabel
 
-    def at(self, xy: np.typing.ArrayLike) -> np.ndarray:
+    def at(self, xy: ArrayLike) -> np.ndarray:
         """Data (n, 2) to picture coordinates (n, 2)."""
         (x0, x1), (y0, y1) = self.xlim, self.ylim
         xy = np.atleast_2d(np.asarray(xy, dtype=float))
@@ -53,20 +54,18 @@ class Canvas:
         )
         return f'<g font-size="12" fill="currentColor">{"".join(parts)}</g>'
 
-    def dots(self, xy: np.typing.ArrayLike, colour: str = "currentColor", size: float = 5, opacity: float = 1.0) -> str:
+    def dots(self, xy: ArrayLike, colour: str = "currentColor", size: float = 5, opacity: float = 1.0) -> str:
         """Round dots."""
         path = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in self.at(xy))
         return f'<path d="{path}" stroke="{colour}" stroke-width="{size}" stroke-linecap="round" opacity="{opacity}"/>'
 
-    def line(
-        self, xy: np.typing.ArrayLike, colour: str = "currentColor", width: float = 2, dash: str | None = None
-    ) -> str:
+    def line(self, xy: ArrayLike, colour: str = "currentColor", width: float = 2, dash: str | None = None) -> str:
         """A line through the points."""
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in self.at(xy))
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashed}/>'
 
-    def squares(self, xy: np.typing.ArrayLike, colours: Iterable[str], size: float = 13) -> str:
+    def squares(self, xy: ArrayLike, colours: Iterable[str], size: float = 13) -> str:
         """Filled squares with an outline, one colour each."""
         return "".join(
             f'<rect x="{x - size / 2:.1f}" y="{y - size / 2:.1f}" width="{size}" height="{size}" fill="{colour}" '
