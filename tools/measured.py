@@ -91,18 +91,18 @@ class CardTable(SphinxDirective):
         cells = found["notebooks"].get("cells passed", found["notebooks"].get("passed"))
         words = [
             f"Measured on one {here['gpu']}, beside {here['threads']} threads of an {here['processor']}, with torch "
-            f"{here['torch']}.",
+            f"{here['torch']}. Fits are of {found['fits'][0]['rows']:,} rows of Fashion-MNIST.",
             f"There {found['tests']['passed']:,} tests passed and {failed['tests']} failed; {cells:,} cells of the "
             f"notebooks kept their checks and their words, {failed['notebooks']} did not, and "
             f"{len(found['notebooks']['drift'])} print a number that differs by more than 2 % from the stored one.",
         ]
         if epochs := found.get("evidence"):
             card, cpu = (said(each, 1, 5) for each in by_device(epochs, "held-out bound"))
-            words.append(f"The VAE's bound on held-out digits after {epochs[0]['epochs']} such epochs, nats, over seeds: "
-                         f"{card} on the card, {cpu} on the CPU.")  # fmt: skip
+            words.append(f"The VAE learns from {epochs[0]['rows']:,} digits of MNIST. Its bound on held-out ones after "
+                         f"{epochs[0]['epochs']} epochs, nats, over seeds: {card} on the card, {cpu} on the CPU.")  # fmt: skip
         columns = {"What": 52, "Card, seconds": 16, "CPU, seconds": 16, "Goal, seconds": 16}
         lines = [row([para(what)], *([para(said(each, 1, 3))] for each in seconds)) for what, *seconds in timed(found)]
-        return [table(columns, lines), *map(para, words)]
+        return [table(columns, lines, "gae-sort", "gae-words"), *map(para, words)]
 
 
 def timed(found: dict):
@@ -113,16 +113,15 @@ def timed(found: dict):
 
     for each in found["fits"]:
         seconds = (one(each, key) for key in ("cuda seconds", "cpu seconds", "goal seconds"))
-        yield f"{each['model']}; {each['rows']:,} rows of Fashion-MNIST", *seconds
+        yield each["model"], *seconds
     if epochs := found.get("evidence"):
-        what = f"{epochs[0]['model']}, an epoch; {epochs[0]['rows']:,} digits"
-        yield what, *by_device(epochs, "seconds an epoch"), one(epochs[0], "goal seconds")
+        yield f"{epochs[0]['model']}, an epoch", *by_device(epochs, "seconds an epoch"), one(epochs[0], "goal seconds")
     for each in found.get("maps", ()):
-        what = f"{each['model']}, {each['steps']} steps; {each['rows']:,} digits"
+        what = f"{each['model']}, {each['rows']:,} rows, {each['steps']} steps"
         yield what, one(each, "seconds"), [], one(each, "goal seconds")
     for each in found["restorations"][:1]:
         size = " × ".join(map(str, each["size"][:2]))
-        what = f"Deep image prior, {each['steps']:,} steps; a picture of {size} pixels"
+        what = f"Deep image prior, {size}, {each['steps']:,} steps"
         yield what, one(each, "seconds"), [], one(each, "goal seconds")
 
 
