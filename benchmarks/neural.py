@@ -409,7 +409,7 @@ def measure(repeats):
         "pictures": [{"name": "digit", "pictures": packed(T[shown])}],
         "spectrum": [{"name": "eigenvalues", "values": [round_to(value, 5) for value in spectrum[:60]]}],
         "total": [{"name": "variance", "value": round_to(spectrum.sum(), 5)}],
-        "steps": steps(min(repeats, 5)),
+        "steps": steps(3 * repeats),
         "epochs": epochs(X, T),
     } | {name: rows for name, rows in data.results(NAME).items() if name in LONG}
 

@@ -405,3 +405,12 @@ BAD = {
 }  # fmt: skip
 DEVICES = {name: (model(1, **QUICK), registry.CLOUDS) for name, model in (("Autoencoder", Autoencoder), ("VAE", VAE))}
 DRAWS = {"VAE": "its noise is drawn on the device"}
+
+
+def test_rows_in_their_units_already_are_taken_as_they_are():
+    x, decoder = torch.rand(3, 4), torch.nn.Linear(2, 4)
+    plain, shifted = Network(decoder), Network(decoder, centre=torch.zeros(4), scale=1.0)
+    z = torch.rand(3, 2)
+    assert plain.standard(x) is x and shifted.standard(x) is not x
+    assert torch.equal(plain.log_joint(x, z), shifted.log_joint(x, z))
+    assert not torch.equal(Network(decoder, scale=2.0).standard(x), x)
