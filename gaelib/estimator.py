@@ -5,6 +5,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import KW_ONLY
 from functools import cache, partial
 from importlib.metadata import metadata
@@ -22,6 +23,7 @@ from .parallel import all_sum, from_first, rank_and_size
 from .progress import progress
 from .rows import Array, Rows, Table, real, view
 from .solvers.sums import total
+from .solvers.threads import shared
 
 __all__ = ["Estimator", "Model"]
 
@@ -81,6 +83,8 @@ class Fitting(BaseEstimator):
     _answers = ""  # who answers the max, where `infer` does not say it
     _chapter = "index"  # of the book, which derives the model
     _on_step = None  # who hears of each step, during a fit
+    _small = 0  # entries of a table, up to which a fit is faster on one thread
+    _in_blocks = False  # whether blocks of rows are handed to threads
     _goes_on = False  # whether a fit is made of passes, of which it tells and after which it can go on
 
     def _terms(self) -> tuple[str, str, str]:
@@ -146,6 +150,15 @@ class Fitting(BaseEstimator):
         """Check, learn and keep the best start: whether it settled, and what interrupted it then."""
         was = getattr(self, "n_features_in_", None)
         data = self._rows(X, y)
+        with self._threads(data):
+            return self._best(data, was)
+
+    def _threads(self, data):
+        """One thread for a small table; for another as many as torch has, where the model works on blocks of rows."""
+        small = len(data) * data.width <= self._small
+        return shared(1 if small else None) if small or self._in_blocks else nullcontext()
+
+    def _best(self, data, was):
         validate(self)
         self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
         generator = torch.Generator().manual_seed(from_first(draw_seed(self.random_state)))

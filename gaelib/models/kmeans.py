@@ -112,6 +112,8 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     [0.5, 9.5]
     """
 
+    _small, _in_blocks = 2**18, True
+
     n_clusters: int = count(8)
     _: KW_ONLY
     init: Any = "k-means++"

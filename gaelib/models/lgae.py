@@ -41,6 +41,7 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
     """What models with a linear decoder share: ``components_`` (p, D), ``mean_`` (D,), decoding by one product."""
 
     _chapter = "cases/linear-codes"
+    _small = 2**18
 
     components_: Array
     mean_: Array

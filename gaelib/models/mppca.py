@@ -41,6 +41,7 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
 
     infer = Soft(1.0)
     _chapter = "cases/locally-linear-codes"
+    _small = 2**18
     n_components, prior_variance = 0, None
 
     n_clusters: int = count(8)

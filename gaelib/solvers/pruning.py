@@ -14,15 +14,17 @@ The right sides live in few dimensions; only points and flats whose bound leaves
 """
 
 import warnings
+from functools import cache
 
 import numpy as np
 import torch
 
 from .nearest import affine, few, project, rounding, settle
 from .sums import by_code, total
+from .threads import each
 
 AXES = 48  # columns of G, at most
-PART = 2**20  # entries of a part of the rows, or of its table: the cache holds them, and few calls do all rows
+PART = 2**21  # entries of a part of the rows, or of its table: the cache holds them, and few calls do all rows
 SCREENED = 2048  # rows screened at a time, for the same reason
 TIGHT = 64  # a squared error so many times smaller than what it is a difference of is read from the rows instead
 
@@ -32,14 +34,27 @@ def worth_it(means):
     return len(means) > 128 and means.shape[1] >= 64
 
 
+def taken(x, i):
+    """Rows by their numbers, which rise; a view where they follow each other."""
+    start, end = int(i[0]), int(i[-1]) + 1
+    return x[start:end] if end - start == len(i) else x.index_select(0, i)
+
+
+@cache
+def quiet():
+    """Let torch say once that its CSR tensors are a beta, where nobody hears it: these live for one call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor([0, 0], torch.zeros(0, dtype=torch.int64), torch.zeros(0), (1, 1))
+
+
 class _Batch:
     """What is remembered of a batch: of each row its square, shadow, point and slack; the sums of points' rows."""
 
     def __init__(self, x, sizes, codes, joint=None):
         self.x, self.sizes, self.codes = x, sizes, codes
         self.k, self.slack = torch.zeros(len(x), dtype=torch.int64), torch.full_like(sizes, -torch.inf)
-        self.joint, self.seen = joint, None
-        self.sums = None if joint is None else torch.zeros_like(joint.means, dtype=torch.float64)
+        self.joint, self.seen, self.sums = joint, None, None
 
 
 class Known:
@@ -74,12 +89,15 @@ class Known:
         self.far = not bool(self.middle.square().sum() <= 16 * spread)
         if not self.far:
             self.middle.zero_()
+        self.origin = self.middle.double() if self.far else None
+        if worth_it(means):
+            quiet()
         self.axes = self._leading(rows - self.middle, min(AXES, len(means) // 4)) if worth_it(means) else None
         self.rounding = rounding(means)
-        self.rows = max(1, torch.get_num_threads() * PART // max(means.shape))
+        self.rows = max(1, PART // max(means.shape))
         self.joint, self.seen, self.kept = joint, None, {}
         for x in batches:
-            sizes, codes = zip(*map(self._shorten, x.split(SCREENED)))
+            sizes, codes = zip(*each(self._shorten, x.split(SCREENED)))
             codes = None if self.axes is None else torch.cat(codes)
             codes = codes if codes is not None and codes.isfinite().all() else None  # squares may overflow
             self.kept[id(x)] = _Batch(x, torch.cat(sizes), codes)
@@ -112,11 +130,12 @@ class Known:
             self.kept[id(x)] = batch = _Batch(x, batch.sizes, batch.codes, joint)
         else:
             self._slacken(batch)
-        batch.seen = joint.means.clone()
+        batch.joint, batch.seen = None, joint.means.clone()  # who is interrupted here begins anew
         self._look(joint)
-        rows = SCREENED if batch.codes is not None else self.rows
-        for i in (batch.slack <= 0).nonzero()[:, 0].split(rows):
+        i = (batch.slack <= 0).nonzero()[:, 0]
+        if len(i):
             self._ask(batch, i, first)
+        batch.joint = joint
         return batch.k, x.new_zeros(len(x))
 
     def _slacken(self, batch):
@@ -143,31 +162,29 @@ class Known:
 
     def _ask(self, batch, i, first):
         """Compare these rows with the points: their nearest, their slack, and the sums of those that changed sides."""
-        whole = len(i) == len(batch.x)
-        x, was, size = (
-            (batch.x, batch.k, batch.sizes)
-            if whole
-            else (part.index_select(0, i) for part in (batch.x, batch.k, batch.sizes))
-        )
-        away, blur = x - self.middle if self.far else x, self.rounding * (size + self.largest)
-        squares = None
-        if batch.codes is not None:
-            squares = self._screen(away, batch.codes.index_select(0, i), blur, None if first else was)
-            if squares is None:  # too little is ruled out here
-                batch.codes = None
-        if squares is None:
-            squares = self.product(away)
-        k, least, gap = settle(x, squares, blur, self.joint.means)
+        was, size, count = taken(batch.k, i), taken(batch.sizes, i), len(batch.seen)
+        blur, rows = self.rounding * (size + self.largest), self.rows if batch.codes is None else SCREENED
+        parts = zip(i.split(rows), was.split(rows), blur.split(rows))
+        k, least, gap = map(torch.cat, zip(*each(lambda part: self._nearest(batch, *part), parts)))
         least += size
         lower = (gap + least).add_(blur).clamp_(min=0).sqrt_()
         batch.slack.index_copy_(0, i, lower.sub_(least.add_(blur).clamp_(min=0).sqrt_()))
-        changed = torch.arange(len(i)) if first else (k != was).nonzero()[:, 0]
-        if len(changed):
-            rows, K = away.index_select(0, changed), len(batch.sums)
-            batch.sums += by_code(k.index_select(0, changed), K, rows)
-            if not first:
-                batch.sums -= by_code(was.index_select(0, changed), K, rows)
-            batch.k.index_copy_(0, i, k)
+        if first:
+            batch.sums = by_code(k, count, batch.x, origin=self.origin)
+        elif len(changed := (k != was).nonzero()[:, 0]):
+            moved = (part.index_select(0, changed) for part in (k, i, was))
+            batch.sums += by_code(next(moved), count, batch.x, *moved, self.origin)
+        batch.k.index_copy_(0, i, k)
+
+    def _nearest(self, batch, i, guess, blur):
+        """Of some rows the nearest point (n,), its square without the row's own, and how much less it is, blurred."""
+        x, codes, squares = taken(batch.x, i), batch.codes, None
+        away = x - self.middle if self.far else x
+        if codes is not None:
+            squares = self._screen(away, taken(codes, i), blur, None if batch.sums is None else guess)
+            if squares is None:  # too little is ruled out here
+                batch.codes = None
+        return settle(x, self.product(away) if squares is None else squares, blur, self.joint.means)
 
     def _screen(self, x, codes, blur, guess):
         """Squares (n, K) without the rows' own, exact where they matter and bounds elsewhere; None if most matter."""
@@ -186,12 +203,10 @@ class Known:
 
     def _squares(self, x, starts, columns):
         """For chosen pairs only: row i with ``columns[starts[i]:starts[i + 1]]``."""
-        with warnings.catch_warnings():  # torch calls its CSR tensors a beta; these live for one call
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-            pairs = torch.sparse_csr_tensor(
-                starts, columns, self.sizes[columns], (len(x), len(self.sizes)), check_invariants=False
-            )
-            return torch.sparse.sampled_addmm(pairs, x, self.points, alpha=-2).values()
+        pairs = torch.sparse_csr_tensor(
+            starts, columns, self.sizes[columns], (len(x), len(self.sizes)), check_invariants=False
+        )
+        return torch.sparse.sampled_addmm(pairs, x, self.points, alpha=-2).values()
 
     def stats(self, x, z):
         """As of the joint; of a known batch, at the codes just found, without reading the rows that stayed."""

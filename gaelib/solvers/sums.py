@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .threads import each, pools
+
 PART = 256  # rows that are added or multiplied in their own dtype before float64 takes over
 ROWS = 2048  # turned into float64 at a time
+WIDE = 256  # columns, at least, of what a thread adds
 LONG = 4096  # rows of a symmetric product, whose (D, D) numbers are many to turn into float64
 ENTRIES = 2**25  # of the products of parts that a GPU finds at once: it waits for each call, not for numbers
 
@@ -77,8 +80,18 @@ def gram(x: Tensor) -> Tensor:
     return torch.from_numpy(sum((part.T @ part).astype(np.float64, copy=False) for part in parts))
 
 
-def by_code(k: Tensor, count: int, x: Tensor) -> Tensor:
+def by_code(
+    k: Tensor,
+    count: int,
+    x: Tensor,
+    rows: Tensor | None = None,
+    was: Tensor | None = None,
+    origin: Tensor | None = None,
+) -> Tensor:
     """The sum of the rows of each code: k (n,) int64 below ``count``, x (n, *X) -> (count, *X) float64.
+
+    With ``rows`` (n,), k is of these rows of x alone; with ``was`` (n,), they are taken from the codes that they had.
+    Rows are seen from the origin (D,).  Threads share out the columns, so that their number changes no digit.
 
     Examples
     --------
@@ -87,10 +100,22 @@ def by_code(k: Tensor, count: int, x: Tensor) -> Tensor:
     """
     if x.ndim == 1:
         return torch.bincount(k, x.double(), count).double()  # of no rows it would be int64
-    sums = torch.zeros(count, *x.shape[1:], dtype=torch.float64, device=x.device)
-    for codes, rows in zip(k.split(size := rows_at_once(x)), x.split(size)):
-        sums.index_add_(0, codes, rows.double())
-    return sums
+
+    def summed(columns):
+        part = x[:, columns]
+        sums = torch.zeros(count, *part.shape[1:], dtype=torch.float64, device=x.device)
+        size = rows_at_once(part)
+        for here in map(slice, range(0, len(k), size), range(size, len(k) + size, size)):
+            some = (part[here] if rows is None else part.index_select(0, rows[here])).double()
+            some = some if origin is None else some - origin[columns]
+            sums.index_add_(0, k[here], some)
+            if was is not None:
+                sums.index_add_(0, was[here], some, alpha=-1)
+        return sums
+
+    step = max(WIDE, -(-x.shape[1] // (1 + pools.helpers))) if x.device.type == "cpu" else x.shape[1]
+    parts = each(summed, map(slice, range(0, x.shape[1], step), range(step, x.shape[1] + step, step)))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def added(found: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -102,8 +127,8 @@ def added(found: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     {'n': tensor(7., dtype=torch.float64)}
     """
     sums: dict[str, Tensor] = {}
-    for each in found:
-        for name, value in each.items():
+    for part in found:
+        for name, value in part.items():
             value = value.detach().to("cpu", torch.float64)
             sums[name] = sums[name] + value if name in sums else value
     return sums

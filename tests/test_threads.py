@@ -1,0 +1,171 @@
+"""Blocks of rows are shared out among threads, whose number changes no digit; afterwards all is as the caller set it."""
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from gaelib import LGAE, GaussianMixture, KMeans, data
+from gaelib.joints.flats import Flats
+from gaelib.solvers import pruning
+from gaelib.solvers.pruning import Known
+from gaelib.solvers.sums import by_code
+from gaelib.solvers.threads import blas, each, pools, shared
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's number and that of the BLAS, and finds them as they were set."""
+    before = torch.get_num_threads()
+    with blas().limit(limits=2):
+
+        def use(count):
+            torch.set_num_threads(count)
+
+        use(2)
+        yield use
+        assert {info["num_threads"] for info in blas().info()} == {2} and not pools.users
+    torch.set_num_threads(before)
+
+
+def seen(_):
+    """Who works, and the numbers of torch and the BLAS there."""
+    time.sleep(0.02)
+    return threading.current_thread().name, torch.get_num_threads(), max(info["num_threads"] for info in blas().info())
+
+
+def test_each_has_one_thread_and_the_caller_gets_the_numbers_back(threads):
+    with shared():
+        names, *numbers = zip(*each(seen, range(6)))
+        assert len(set(names)) == 2 and set(sum(numbers, ())) == {1}
+        with shared():  # within is within
+            pass
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with shared(1):
+        assert {name for name, *_ in each(seen, range(3))} == {threading.current_thread().name}
+    assert {number for _, number, _ in each(seen, range(3))} == {2}  # outside nothing is touched
+
+
+def test_in_order_and_with_the_callers_gradients(threads):
+    with shared(), torch.no_grad():
+        found = each(lambda i: (time.sleep(0.001 * (i % 3)), i, torch.is_grad_enabled())[1:], range(30))
+    assert found == [(i, False) for i in range(30)]
+
+
+@pytest.mark.parametrize("who", ["the caller", "a helper"])
+def test_an_error_ends_the_work(threads, who):
+    done, caller = [], threading.current_thread()
+
+    def work(i):
+        time.sleep(0.005)
+        if (threading.current_thread() is caller) == (who == "the caller"):
+            raise KeyboardInterrupt
+        done.append(i)
+
+    with pytest.raises(KeyboardInterrupt), shared():
+        each(work, range(200))
+    count = len(done)
+    time.sleep(0.03)
+    assert len(done) == count and count < 20 and torch.get_num_threads() == 2
+
+
+def test_who_comes_in_beside_another_gets_the_callers_number_back(threads):
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with shared():
+            inside.set()
+            leave.wait()
+        numbers.append(torch.get_num_threads())
+
+    numbers, thread = [], threading.Thread(target=other)
+    with shared():
+        thread.start()
+        inside.wait()
+    assert torch.get_num_threads() == 2
+    leave.set()
+    thread.join()
+    assert numbers == [2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_has_a_crew_of_its_own(threads):
+    with shared():
+        each(seen, range(4))
+    child = os.fork()
+    if not child:
+        with shared():
+            os._exit(len({name for name, *_ in each(seen, range(6))}))
+    deadline = time.monotonic() + 20
+    while (found := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if found == (0, 0):
+        os.kill(child, 9)
+    assert os.waitstatus_to_exitcode(found[1]) == 2
+
+
+@pytest.mark.parametrize(("K", "D"), [(7, 600), (140, 700)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_their_number_changes_no_digit(threads, monkeypatch, K, D, dtype):
+    monkeypatch.setattr(pruning, "PART", 2**17)
+    X = np.random.default_rng(0).normal(size=(2000, D)).astype(dtype) + np.arange(2000)[:, None] % 5
+    fits = []
+    for count in (1, 2, 3):
+        threads(count)
+        fits.append(KMeans(K, init=X[:K], max_iter=6, tol=0).fit(X))
+    threads(2)
+    for other in fits[1:]:
+        assert (other.cluster_centers_ == fits[0].cluster_centers_).all() and (other.labels_ == fits[0].labels_).all()
+
+
+def test_columns_are_shared_out(threads):
+    generator = torch.Generator().manual_seed(0)
+    x, k = torch.rand(5000, 900, generator=generator), torch.randint(4, (5000,), generator=generator)
+    rows, was, origin = torch.arange(0, 5000, 3), k.roll(1)[::3], torch.rand(900, dtype=torch.float64)
+    alone = by_code(k, 4, x), by_code(k[::3], 4, x, rows, was, origin)
+    one_hot = torch.nn.functional.one_hot
+    expected = (one_hot(k[::3], 4) - one_hot(was, 4)).double().T @ (x[::3].double() - origin)
+    assert (alone[1] - expected).abs().max() < 1e-9
+    with shared():
+        assert torch.equal(by_code(k, 4, x), alone[0])
+        assert torch.equal(by_code(k[::3], 4, x, rows, was, origin), alone[1])
+
+
+def test_a_small_fit_uses_one_thread_and_a_large_one_all(threads, monkeypatch):
+    used, whole = [], Flats.update
+    monkeypatch.setattr(Flats, "update", lambda *args: used.append(1 + pools.helpers) or whole(*args))
+    X = data.digits()[0]
+    KMeans(10, init=X[:10], max_iter=1, tol=1).fit(X)
+    KMeans(10, init=X[:10].repeat(3, 1), max_iter=1, tol=1).fit(X.repeat(3, 1))
+    GaussianMixture(3, max_iter=1, tol=1, random_state=0).fit(X)
+    assert used[:2] == [1, 2] and set(used[2:]) == {1}
+    seen = []
+    monkeypatch.setattr(
+        "gaelib.models.lgae.by_eigenvectors", lambda *args: seen.append(torch.get_num_threads()) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        LGAE(2).fit(X)
+    assert seen == [1] and torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("where", ["settle", "by_code"])
+def test_an_interrupted_pass_leaves_no_half_sums(where, monkeypatch):
+    x = torch.randn(3000, 8, generator=torch.Generator().manual_seed(0))
+    joint = Flats(x[:5])
+    known = Known(joint, [x])
+    known.rows = 500
+    joint.update(known.stats(x, known(joint, x)[0]))
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(pruning, where, lambda *args, **options: 1 / 0)
+        known(joint, x)
+    k = known(joint, x)[0]
+    assert torch.equal(k, joint.argmax(x))
+    expected = joint.stats(x, k.clone())
+    for name, value in known.stats(x, k).items():
+        assert torch.allclose(value, expected[name], rtol=1e-5, atol=1e-2), name
