@@ -47,15 +47,18 @@ def conditional(squares: Tensor, perplexity: float) -> Tensor:
     low, high, goal = log_beta - 40, log_beta + 40, math.log(perplexity)
     for _ in range(100):
         beta = log_beta.exp()
-        p = (-beta * d).softmax(1)
-        mean = (p * d).sum(1, keepdim=True)
-        excess = torch.special.entr(p).sum(1, keepdim=True) - goal
+        p = (-beta * d).exp_()
+        size, weighted = p.sum(1, keepdim=True), p * d
+        mean = weighted.sum(1, keepdim=True) / size
+        variance = weighted.mul_(d).sum(1, keepdim=True) / size - mean.square()
+        excess = size.log() + beta * mean - goal
         low, high = torch.where(excess > 0, log_beta, low), torch.where(excess > 0, high, log_beta)
         if not ((high - low > 1e-12) & (excess.abs() > 1e-12)).any():
             break
-        newton = log_beta + excess / (beta.square() * ((p * d.square()).sum(1, keepdim=True) - mean.square()))
-        log_beta = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
-    return p
+        newton = log_beta + excess / (beta.square() * variance)
+        within = (newton >= low) & (newton <= high)  # a row that has ended stays
+        log_beta = torch.where(within, newton, (low + high) / 2)
+    return p / size
 
 
 class Affinities:
@@ -80,6 +83,7 @@ class Affinities:
         p = torch.from_numpy(table.data / table.data.sum())
         self.entropy = float(torch.special.entr(p).sum())
         self.p = p.to(x.device, dtype)
+        self.weights = torch.empty_like(self.p)  # of a step: memory that is kept costs no time
         self.starts, self.columns = (
             torch.from_numpy(part).to(x.device).int() for part in (table.indptr, table.indices)
         )
@@ -89,18 +93,20 @@ class Affinities:
     def squares(self, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """||y_i - y_j||^2 of all pairs in order, some at a time: (which, squares)."""
         step = EDGES if y.device.type == "cpu" else len(self.p)
-        axes = [axis.contiguous() for axis in y.T]
+        even = torch.nn.functional.pad(y, (0, y.shape[1] % 2)).view(len(y), -1, 2)
+        planes = torch.view_as_complex(even).T.contiguous()  # two axes in one number: one look-up for both
         for start in range(0, len(self.p), step):
             part = slice(start, start + step)
             i, j = self.rows[part], self.columns[part]
-            away = (axis.index_select(0, i).sub_(axis.index_select(0, j)).square_() for axis in axes)
-            yield part, reduce(Tensor.add_, away)
+            away = (plane.index_select(0, i).sub_(plane.index_select(0, j)) for plane in planes)
+            yield part, reduce(Tensor.add_, (torch.add(*torch.view_as_real(z).square_().unbind(1)) for z in away))
 
     def pull(self, y: Tensor) -> Tensor:
         """sum_j p_ij (y_i - y_j) / (1 + ||y_i - y_j||^2): (n, d) -> (n, d)."""
-        weights = torch.cat([self.p[part] / squares.add_(1) for part, squares in self.squares(y)])
+        for part, squares in self.squares(y):
+            torch.div(self.p[part], squares.add_(1), out=self.weights[part])
         table = torch.cat([y, torch.ones_like(y[:, :1])], 1)
-        options = {"per_sample_weights": weights, "mode": "sum", "include_last_offset": True}
+        options = {"per_sample_weights": self.weights, "mode": "sum", "include_last_offset": True}
         sums = torch.nn.functional.embedding_bag(self.columns, table, self.starts, **options)
         return y * sums[:, -1:] - sums[:, :-1]
 
