@@ -222,7 +222,9 @@ def test_ledger_row_points_to_a_label(row):
     assert row["chapter"] in docnames()
     source = path(row["chapter"])
     assert source, f"{row['chapter']} is in _toc.yml and does not exist"
-    assert row["anchor"] in labels(source)
+    assert row["anchor"] in labels(source), (
+        f"no label {row['anchor']} on {row['chapter']}, which ledger row {row['id']} names"
+    )
 
 
 @pytest.mark.parametrize("docname", docnames())

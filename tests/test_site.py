@@ -197,7 +197,7 @@ def test_no_anchor_is_lost():
 @pytest.mark.parametrize("doc", CHAPTERS)
 def test_a_chapter_links_to_the_glossary(doc):
     links = [a["href"].split("#term-")[1] for a in page(doc).select('article a[href*="glossary.html#term-"]')]
-    assert len(set(links)) >= 5
+    assert len(set(links)) >= 5, f"{len(set(links))} terms of the glossary are linked, at least 5 are wanted"
 
 
 @pytest.mark.parametrize("doc", CHAPTERS)
