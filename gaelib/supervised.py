@@ -14,8 +14,10 @@ from .core import Given, objective
 from .parallel import all_sum, gather
 from .rows import Array, Rows, Table, at, honest, is_batches, need_room, remedies
 from .solvers.sums import added
+from .solvers.threads import each
 
 KEPT = 2**26  # entries of a table that is kept beside the caller's own
+BLOCK = 2**18  # entries of rows that a thread works on at a time: its cache holds them for the second product
 
 
 def array(y: Any, batches: bool = False) -> Any:
@@ -43,17 +45,20 @@ def pairs(data: Rows) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def total(batches: Iterable[tuple[Tensor, Tensor]], sums_of: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The sums of all batches (x, z) and processes, added in float64."""
-    return all_sum(added(sums_of(x, z) for x, z in batches))
+    """The sums of all batches (x, z) and processes, added in float64; threads share out what `Centred` keeps."""
+    blocks = getattr(batches, "kept", None)
+    found = (sums_of(x, z) for x, z in batches) if blocks is None else each(lambda block: sums_of(*block), blocks)
+    return all_sum(added(found))
 
 
 class Centred:
-    """Pairs (y, X - centre) of all batches; of a table of moderate size they are kept."""
+    """Pairs (y, X - centre) of all batches; of a table of moderate size they are kept, in blocks."""
 
     def __init__(self, data: Rows, centre: Tensor):
         self.data, self.centre = data, centre
         few = not data.streamed and len(data) * data.width <= KEPT
-        self.kept = list(self._moved()) if few else None
+        rows = max(1, BLOCK // data.width) if data.device.type == "cpu" else len(data)
+        self.kept = [pair for x, z in self._moved() for pair in zip(x.split(rows), z.split(rows))] if few else None
 
     def _moved(self) -> Iterator[tuple[Tensor, Tensor]]:
         return ((x, z - self.centre) for x, z in pairs(self.data))

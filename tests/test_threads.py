@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from gaelib import LGAE, GaussianMixture, KMeans, data
+from gaelib import LGAE, GaussianMixture, KMeans, LogisticRegression, data
 from gaelib.joints.flats import Flats
+from gaelib.models import regression
 from gaelib.solvers import pruning
 from gaelib.solvers.pruning import Known
 from gaelib.solvers.sums import by_code
@@ -122,6 +123,19 @@ def test_their_number_changes_no_digit(threads, monkeypatch, K, D, dtype):
     threads(2)
     for other in fits[1:]:
         assert (other.cluster_centers_ == fits[0].cluster_centers_).all() and (other.labels_ == fits[0].labels_).all()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_nor_of_a_regression(threads, monkeypatch, dtype):
+    names, product = set(), regression.product
+    monkeypatch.setattr(regression, "product", lambda a, b: names.add(threading.current_thread().name) or product(a, b))
+    X = np.random.default_rng(0).normal(size=(3000, 300)).astype(dtype)
+    y, fits = X[:, :4].argmax(1), []
+    for count in (1, 2, 3):
+        threads(count)
+        fits.append(LogisticRegression(max_iter=2).fit(X, y))
+    threads(2)
+    assert len(names) > 1 and all((fit.coef_ == fits[0].coef_).all() for fit in fits)
 
 
 def test_columns_are_shared_out(threads):

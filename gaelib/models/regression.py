@@ -213,6 +213,7 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     _answers = "nobody: the code is given"
     _chapter = "family/regression"
     _moves = "L-BFGS on all rows"
+    _in_blocks = True
 
     _: KW_ONLY
     C: float = number(1.0, "C=float('inf') for no penalty", finite=False)
