@@ -1,6 +1,7 @@
 """What people expect around the models: the bar of a fit, pictures, comparisons."""
 
 import io
+import json
 import math
 import sys
 
@@ -50,7 +51,7 @@ def closed():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-def test_every_model_fills_its_bar(model):
+def test_every_model_fills_its_bar(model, record_property):
     made = fitted(model)
     bar = explain(made)
     assert set(bar.lines) == {"code", "prior", "decoder", "answers", "moves", "nats"}
@@ -62,6 +63,8 @@ def test_every_model_fills_its_bar(model):
     assert told, f"{type(made).__name__}._chapter is {made._chapter!r}: name the notebook that derives it, 'part/page'"
     assert bar.chapter.endswith(f"{made._chapter}.html") and bar.chapter.startswith("https://")
     assert f"{made.history_[-1]:.6g} a row" in bar.lines["nats"]
+    row = {"model": type(made).__name__, "chapter": made._chapter, "lacks": bar.lacks, "lines": bar.lines}
+    record_property("bar", json.dumps(row))  # for book/bars.md
 
 
 def test_a_bar_says_the_sizes_of_this_fit():

@@ -34,6 +34,8 @@ EPUB = ["--builder", "custom", "--custom-builder", "epub"]
 RUN = """<testsuites><testsuite timestamp="2031-02-03T04:05:06">
 <testcase classname="tests.test_x" name="a" time="1"><properties><property name="commit" value="abc1234"/>
   <property name="device" value="CPU"/><property name="ledger" value="E1"/>{digests}
+  <property name="bar" value="{{&quot;model&quot;: &quot;KMeans&quot;, &quot;chapter&quot;: &quot;cases/discrete-codes&quot;,
+    &quot;lacks&quot;: &quot;a soul&quot;, &quot;lines&quot;: {{&quot;code&quot;: &quot;k, one of 3&quot;}}}}"/>
   <property name="parity" value="{{&quot;model&quot;: &quot;KMeans&quot;, &quot;reference&quot;: &quot;lib 1.2, Their&quot;,
     &quot;quantity&quot;: &quot;centres&quot;, &quot;difference&quot;: 3.21e-15}}"/></properties></testcase>
 <testcase classname="tests.test_x" name="b" time="1"><properties><property name="ledger" value="E2"/>
@@ -54,6 +56,7 @@ def test_account(tmp_path):
     assert (run.ledger["E1"].passed, run.ledger["E2"].failed) == (1, 1)
     assert (run.notebooks["cases/a-b"].passed, run.notebooks["cases/a-b"].seconds) == (2, 5.0)
     assert run.digest == {"cases/a-b": "f00"}
+    assert run.bars[0]["lines"] == {"code": "k, one of 3"}
     assert run.parity["KMeans"][0]["difference"] == 3.21e-15 and run.parity["KMeans"][0]["passed"]
     assert account.read(tmp_path / "none.xml") is None
 
@@ -142,6 +145,8 @@ def test_pages_carry_the_results(fork):
     assert "2 s of CPU time to run" in text(fork.docs[0], ".gae-times")
     assert "1 passed" in text("ledger", "#ledger-e1") and "1 failed" in text("ledger", "#ledger-e2")
     assert "none yet" in text("ledger", "#ledger-h7")
+    assert "KMeans its chapter code: k, one of 3 lacks: a soul" in text("bars", "table.gae-parity")
+    assert "cases/discrete-codes.html" in str(soup("bars").select_one("table.gae-parity"))
     table = text("parity", "table.gae-parity")
     assert (
         "KMeans beside lib 1.2, Their centres: 3.2e\N{NON-BREAKING HYPHEN}15" in table

@@ -126,6 +126,7 @@ DIRECTIVES = {
     "facts": (":::{facts}\n- algebra\n:::", "> **Before you start**\n>\n> - algebra"),
     "model-map": (":::{model-map}\n:::", f"[See this on the book's page]({URL}intro.html)."),
     "parity-table": (":::{parity-table}\n:::", f"[See this on the book's page]({URL}parity.html)."),
+    "bar-table": (":::{bar-table}\n:::", f"[See this on the book's page]({URL}bars.html)."),
     "chapter-table": (":::{chapter-table}\n:::", f"[See this on the book's page]({URL}teaching/teachers.html)."),
     "errata": (":::{errata}\n:::", f"[See this on the book's page]({URL}errata.html)."),
     "measured-table": (":::{measured-table}\n:::", f"[See this on the book's page]({URL}practice/choosing.html)."),

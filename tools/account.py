@@ -2,7 +2,7 @@
 
 The file is `_build/results.xml`. `tests/conftest.py` adds the properties `commit`, `device` and the `digest` of the
 package and of every page to the first test; a cell adds `cpu`, its kernel's seconds of CPU time; a ledger check adds `ledger`, a comparison with a reference
-adds `parity`. Without the file there is no account, and the pages say "not verified in this copy".
+adds `parity`, the bar of a model `bar`. Without the file there is no account, and the pages say "not verified in this copy".
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Account:
     notebooks: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))  # by docname
     ledger: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))  # by ledger id
     parity: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))  # by model
+    bars: list[dict] = field(default_factory=list)  # what each model says of itself
 
 
 def read(path: Path) -> Account | None:
@@ -63,6 +64,8 @@ def read(path: Path) -> Account | None:
                     row = json.loads(value)
                     passed = not {child.tag for child in case} & {"failure", "error"}
                     account.parity[row["model"]].append(row | {"passed": passed})
+                elif name == "bar":
+                    account.bars.append(json.loads(value))
             account.total.add(case)
             # nbval names a cell of book/cases/x.ipynb by the class "book.cases.x.ipynb".
             name = case.get("classname", "")

@@ -30,6 +30,7 @@ DIRECTIVES = {
     "prf:theorem", "prf:proposition", "prf:proof", "prf:remark", "prf:definition", "prf:example",
     "glossary", "bibliography", "objective", "facts", "model-map", "ledger-table", "parity-table",
     "chapter-table", "errata", "source-code", "doors", "measured-table", "card-table",
+    "bar-table",
 }  # fmt: skip
 
 VERDICTS = {  # verdict in ledger.yml -> what the badge says
@@ -211,6 +212,27 @@ class ParityTable(SphinxDirective):
             f"{entry['difference']:.1e}".replace("-", "\N{NON-BREAKING HYPHEN}") if entry["difference"] else "0"
         )
         return para(f"{entry['quantity']}: ", span(difference, "gae-passed" if entry["passed"] else "gae-failed"))
+
+
+# --- the bars of all models ---------------------------------------------------------------------------------
+
+
+class BarTable(SphinxDirective):
+    """Every model's objective bar, as `gaelib.explain` filled it in the last test run."""
+
+    def run(self):
+        tests = results(root(self.env.app))
+        if not tests or not tests.bars:
+            return [para(span(f"The bars are {NOT_VERIFIED}.", "gae-quiet"))]
+        rows = [self.row(bar) for bar in sorted(tests.bars, key=lambda bar: bar["model"].lower())]
+        return [table({"Model": 25, "Its bar": 75}, rows, "gae-parity", "gae-stack")]
+
+    def row(self, bar):
+        chapter = para(link("doc", "/" + bar["chapter"], "its chapter"), classes=["gae-note"])
+        lines = bar["lines"] | ({"lacks": bar["lacks"]} if bar["lacks"] else {})
+        minus = "\N{MINUS SIGN}"
+        said = [para(nodes.strong("", term), ": ", re.sub(r"-(?=\d|log)", minus, words)) for term, words in lines.items()]
+        return row([para(link("ref", f"api-{bar['model'].lower()}", bar["model"])), chapter], said)
 
 
 # --- the top of a chapter -----------------------------------------------------------------------------------
@@ -407,6 +429,7 @@ def setup(app: Sphinx) -> dict:
     for name, directive in {
         "doors": Doors, "objective": Objective, "facts": Facts, "model-map": ModelMap, "ledger-table": LedgerTable,
         "parity-table": ParityTable,
+        "bar-table": BarTable,
     }.items():  # fmt: skip
         app.add_directive(name, directive)
     app.connect("config-inited", address)

@@ -265,6 +265,7 @@ class Lower:
             return re.sub(r"(?m)^(\S.*)$", r"**\1**", textwrap.dedent(body))
         pages = {
             "bibliography": "references", "ledger-table": "ledger", "parity-table": "parity", "model-map": "intro",
+            "bar-table": "bars",
             "chapter-table": "teaching/teachers", "errata": "errata", "measured-table": "practice/choosing",
             "card-table": "practice/choosing",
         }  # fmt: skip
