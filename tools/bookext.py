@@ -7,6 +7,7 @@ where a test run left one, `_build/results.xml`; it needs neither torch nor gael
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from functools import lru_cache
 from html import escape
@@ -231,7 +232,9 @@ class BarTable(SphinxDirective):
         chapter = para(link("doc", "/" + bar["chapter"], "its chapter"), classes=["gae-note"])
         lines = bar["lines"] | ({"lacks": bar["lacks"]} if bar["lacks"] else {})
         minus = "\N{MINUS SIGN}"
-        said = [para(nodes.strong("", term), ": ", re.sub(r"-(?=\d|log)", minus, words)) for term, words in lines.items()]
+        said = [
+            para(nodes.strong("", term), ": ", re.sub(r"-(?=\d|log)", minus, words)) for term, words in lines.items()
+        ]
         return row([para(link("ref", f"api-{bar['model'].lower()}", bar["model"])), chapter], said)
 
 
