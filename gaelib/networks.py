@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import KW_ONLY
 
+import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from torch import nn
@@ -13,6 +14,7 @@ from .estimator import Estimator, Seed, draw_seed
 from .hyper import checked, choice, count, hyper, need_integer, need_number, need_switch, number
 from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, layers, like
 from .parallel import all_sum, gather, rank_and_size
+from .rows import Array, Table
 from .solvers.sums import total
 from .training import Epochs, Shuffled, centre_and_scale, multiplies_bfloat16
 
@@ -121,7 +123,7 @@ class _Pictures:
         """Rows a step, of n."""
         return min(max(n // STEPS, 16), 256, n) if self.batch_size == "auto" else min(self.batch_size, n)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """What codes decode to, the mean of q_r(x|z): (n, n_components) -> (n, D), or pictures as fit saw them."""
         with torch.no_grad():
             x = self._decode(Z, self._length, lambda z: self.joint_.decode(z))
@@ -135,7 +137,7 @@ class _Samples:
         """Codes as the model expects them: (n, n_components)."""
         return torch.randn(n, self.n_components, generator=generator)
 
-    def sample(self, n_samples=1, random_state=None, noise=True):
+    def sample(self, n_samples: int = 1, random_state: Seed = None, noise: bool = True) -> np.ndarray:
         """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
         need_integer("n_samples", n_samples)
         need_switch("noise", noise)
@@ -265,16 +267,16 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         answer = self._answer(joint, torch.Generator(x.device).manual_seed(0), shared=True)
         return bound(joint, x, answer, self.score_draws) if self.T else objective(joint, x, answer)
 
-    def score_samples(self, X):
+    def score_samples(self, X: Table) -> Array:
         """(n, D) -> (n,), nats: log q_r(x|e(x)), or at T = 1 an importance-weighted bound on the log evidence."""
         self._check_support(data := self._open(X))
         return data.map(lambda x: torch.cat([self._scores(self.joint_, part) for part in x.split(ROWS)]))
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The code, at T = 1 the mean of q(z|x): (n, D) -> (n, n_components)."""
         return self._open(X).map(lambda x: self._code(self.joint_, x))
 
-    def impute(self, X, steps=200):
+    def impute(self, X: Table, steps: int = 200) -> Array:
         """Fill missing entries (NaN) by what the best code for the present ones decodes to: (n, D) -> (n, D).
 
         The code climbs by Adam from `transform`'s answer for the row with its holes at the data's mean.

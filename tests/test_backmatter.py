@@ -219,7 +219,7 @@ def test_ledger_row(row):
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row["chapter"]], ids=lambda row: row["id"])
 def test_ledger_row_points_to_a_label(row):
-    assert row["chapter"] in docnames()
+    assert row["chapter"] in docnames(), f"ledger row {row['id']}: {row['chapter']} stands in no line of book/_toc.yml"
     source = path(row["chapter"])
     assert source, f"{row['chapter']} is in _toc.yml and does not exist"
     assert row["anchor"] in labels(source), (

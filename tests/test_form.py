@@ -168,6 +168,8 @@ def prerequisites(text, name):
     """Links of {facts} to pages that do not come earlier."""
     links = re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", "".join(body for _, body in boxes(text, "facts")))
     targets = [posixpath.normpath(posixpath.join(posixpath.dirname(name), link)) for link in links]
+    if name not in ORDER:
+        return [f"{name} stands in no line of book/_toc.yml"]
     before = ORDER[: ORDER.index(name)]
     return [f"the prerequisite {target} does not come earlier" for target in targets if target not in before]
 

@@ -20,6 +20,7 @@ from ..hyper import count, hyper, number, several
 from ..joints.mixture import Mixture
 from ..noise import gaussian
 from ..parallel import rank_and_size
+from ..rows import Array, Table
 from ..solvers.eigen import by_singular_vectors
 from .lgae import check_components
 
@@ -171,7 +172,7 @@ class AttentionAutoencoder(ClassNamePrefixFeaturesOutMixin, Estimator):
         return len(self.joint_.axes)
 
     @property
-    def infer(self):
+    def infer(self) -> Amortise:
         """The encoder answers."""
         return Amortise(self.joint_.encode)
 
@@ -221,14 +222,14 @@ class AttentionAutoencoder(ClassNamePrefixFeaturesOutMixin, Estimator):
     def _finish(self, data):
         pass
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The code, the encoder's query: (n, D) -> (n, p)."""
         return self._open(X).map(lambda x: self.joint_.encode(x).detach())
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: Table) -> Array:
         """Decode: what the heads read, added: codes (n, p) -> (n, D)."""
         return self._decode(Z, self._n_features_out, lambda z: self.joint_.decode(z))
 
-    def score_samples(self, X):
+    def score_samples(self, X: Table) -> Array:
         """The objective at the encoder's code: (n, D) -> (n,), nats."""
         return self._open(X).map(lambda x: objective(self.joint_, x, self.infer).detach())

@@ -14,18 +14,19 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from ..core import Amortise, Infer, Joint
-from ..estimator import draw_seed
+from ..estimator import Seed, draw_seed
 from ..hyper import checked, choice, count, hyper, need_choice, need_integer, need_number, number, switch
 from ..joints.denoiser import Corruption, Denoiser
 from ..joints.network import layers, tied
 from ..networks import _Encoded, need_sizes
 from ..parallel import gather
-from ..rows import real, view
+from ..rows import Array, Table, real, view
 
 KINDS = {"gaussian": 0.5, "masking": 0.25, "poisson": 1.0, "salt_and_pepper": 0.25}  # and what "auto" stands for
 CHAINS = ("sampled", "mean", "langevin")
@@ -186,7 +187,7 @@ class DenoisingAutoencoder(_Encoded):
     def _denoised(self, joint, x):
         return joint.decode(self._code(joint, x))
 
-    def score_field(self, X):
+    def score_field(self, X: Table) -> Array:
         """The slope of the log density of noisy rows, ``(r(x) - x) / sigma^2``: (n, D) -> (n, D), nats per unit.
 
         Exact for the best denoiser r (Tweedie's formula); of the data's own density it is the slope as sigma falls.
@@ -200,7 +201,15 @@ class DenoisingAutoencoder(_Encoded):
             raise ValueError(f"score_field is exact for corruption='gaussian', got {self.corruption!r}: fit with that")
         return self._open(X).map(lambda x: (self._denoised(self.joint_, x) - x) / self.amount_**2)
 
-    def sample(self, n_samples=1, random_state=None, *, chain="sampled", steps=100, start=None):
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: Seed = None,
+        *,
+        chain: str = "sampled",
+        steps: int = 100,
+        start: Table | None = None,
+    ) -> np.ndarray:
         """The last rows of chains that corrupt and denoise in turn: (n_samples, D), or pictures as fit saw them.
 
         Parameters
@@ -313,7 +322,7 @@ class ContractiveAutoencoder(_Encoded):
             return plain
         return Contracted(plain, self.weight / (2 * joint.log_variance.exp()), joint.scale)
 
-    def tangents(self, X, n_directions):
+    def tangents(self, X: Table, n_directions: int) -> Array:
         """The directions in which the code moves most, longest first: (n, D) -> (n, n_directions, D), orthonormal rows.
 
         They are the leading *right* singular vectors of the encoder's Jacobian, which live among the data.

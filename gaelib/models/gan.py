@@ -10,7 +10,9 @@ __all__ = ["GAN"]
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY
+from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -95,7 +97,7 @@ def step(mover: torch.optim.Optimizer, value: Tensor) -> None:
     mover.step()
 
 
-def _no_likelihood(self):
+def _no_likelihood(self) -> NoReturn:
     raise AttributeError("a GAN has no likelihood, and so no score: judge its samples")
 
 
@@ -211,6 +213,6 @@ class GAN(_Pictures, _Samples, Model):
     def _finish(self, data):
         pass
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples: int = 1, random_state: Seed = None) -> np.ndarray:  # type: ignore[override]
         """What the generator makes of drawn codes: (n_samples, D) or pictures as fit saw them."""
         return super().sample(n_samples, random_state, noise=False)

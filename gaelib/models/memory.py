@@ -10,6 +10,7 @@ from ..core import Exact, Soft
 from ..hyper import hyper, number
 from ..joints.flats import Flats
 from ..parallel import rank_and_size
+from ..rows import Array, Table
 from .kmeans import Codebook
 
 
@@ -49,7 +50,7 @@ class Memory(Codebook):
     random_state, verbose = 0, 0  # nothing is drawn, nothing is waited for
 
     @property
-    def infer(self):
+    def infer(self) -> Exact | Soft:
         """The nearest row, or at T > 0 all of them."""
         return Soft(self.temperature) if self.temperature else Exact()
 
@@ -72,7 +73,7 @@ class Memory(Codebook):
     def _finish(self, data):
         pass
 
-    def transform(self, X):
+    def transform(self, X: Table) -> Array:
         """The code: (n, D) -> (n, N), one-hot, or at T > 0 weights of sum 1."""
         if not self.temperature:
             return super().transform(X)
