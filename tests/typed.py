@@ -4,7 +4,24 @@ from typing import reveal_type
 
 import numpy as np
 import torch
-from gaelib import GGAE, LGAE, LLGAE, MPPCA, PPCA, GaussianMixture, KMeans, LinearRegression, LogisticRegression, Memory
+from gaelib import (
+    GAN,
+    GGAE,
+    LGAE,
+    LLGAE,
+    MPPCA,
+    NMF,
+    PPCA,
+    TSNE,
+    VAE,
+    AttentionAutoencoder,
+    DenoisingAutoencoder,
+    GaussianMixture,
+    KMeans,
+    LinearRegression,
+    LogisticRegression,
+    Memory,
+)
 from gaelib.core import Exact, alternate, objective
 from gaelib.joints.flats import Flats
 
@@ -28,6 +45,13 @@ kernels = GGAE(2, 1).fit(X)
 reveal_type((kernels.cluster_centers_, kernels.prototypes_, kernels.joint_, kernels.transform(X)))
 memory = Memory().fit(X)
 reveal_type((memory.predict(X), memory.joint_, memory.inverse_transform(X)))
+vae = VAE(1).fit(X)
+reveal_type((vae.transform(X), vae.inverse_transform(X), vae.score_samples(X), vae.impute(X), vae.sample(3)))
+denoiser = DenoisingAutoencoder().fit(X)
+reveal_type((denoiser.sample(3, chain="langevin"), denoiser.score_field(X), GAN(1).fit(X).sample(3)))
+heads = AttentionAutoencoder(1).fit(X)
+reveal_type((heads.transform(X), heads.inverse_transform(X), heads.score_samples(X)))
+reveal_type((NMF(2).fit(X).transform(X), TSNE().fit_transform(X)))
 linear = LinearRegression().fit(X, X)
 reveal_type((linear.coef_, linear.intercept_, linear.predict(X), linear.joint_, linear.score(X, X), linear.history_))
 labels = LogisticRegression(C=2.0).fit(X, X[:, 0])
