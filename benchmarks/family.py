@@ -3,12 +3,12 @@
     python -m benchmarks family                 what the kept file lacks of the three tables, then all of them stored
     python -m benchmarks.family run 12 540 590  12 cells at once; after 540 seconds none begins, after 590 all stop
     python -m benchmarks.family run 2 60 90 digits  of one set of rows
-    python -m benchmarks.family store [FILE]    the tables, from what a kept file has by now
+    python -m benchmarks.family store [FILES]   the tables, from what kept files have by now
 
 Three tables: *cells*; *paper*, the published protocol on all 60,000 rows; *again*, a random tenth of the cells a second
 time.  A cell is one fit: data, model, length d of the code, seed.  The seed draws the rows, the split and the start.
 Every cell has a process of its own and one thread; it is kept until its model's source, or this file's first part,
-changes, and it belongs to one processor: a table has the cells of one.
+changes, and it belongs to one processor: rows of another than most say so.
 """
 
 import contextlib
@@ -285,8 +285,8 @@ def drawn(model, seed, T):
         model.joint_.variance.zero_()
     bare = {"noise": False} if isinstance(model, (VAE, GLO, GradientOrigin)) else {}
     made = np.asarray(model.sample(len(real), random_state=seed, **bare))
-    if isinstance(model, DenoisingAutoencoder):  # a chain ends with noise: denoise once more
-        made = model.inverse_transform(model.transform(made))
+    if isinstance(model, DenoisingAutoencoder):  # a chain ends with noise, or runs away: denoise once more
+        made = model.inverse_transform(model.transform(made.clip(-1e6, 1e6)))
     precision, coverage = precision_and_coverage(made, real)
     return {"precision": precision, "coverage": coverage}
 
@@ -418,20 +418,22 @@ def version(table, kind):
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
 
-def kept(path=KEPT, processor=None, stale=False):
-    """(table, *cell) -> its rows: of this version, unless ``stale``; of one processor, the one of most if none is given.
+def kept(*paths, processor=None, stale=False):
+    """(table, *cell) -> its rows, of this version unless ``stale``; and the machine that most were run on.
 
-    Also the machine of the last of them.
+    Of a cell that was run on two processors that machine's rows count; rows of another name its ``processor``.  With
+    ``processor`` the rows of that one alone.
     """
-    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # a copy may end within a line
-    lines = [json.loads(line) for line in whole.splitlines()]
+    text = [path.read_text().rpartition("\n")[0] for path in paths if path.exists()]  # a copy may end within a line
+    lines = [json.loads(line) for part in text for line in part.splitlines()]
     counts = Counter(line["machine"]["processor"] for line in lines)
-    processor = processor or max(counts, key=counts.get, default=None)
+    main = processor or max(counts, key=counts.get, default=None)
     found, where = {}, machine()
-    for line in lines:
-        table, _, kind, *_ = job = tuple(line["job"])
-        if line["machine"]["processor"] == processor and (stale or line["version"] == version(table, kind)):
-            found[job], where = line["rows"], line["machine"]
+    for line in sorted(lines, key=lambda line: line["machine"]["processor"] == main):
+        (table, _, kind, *_), name = line["job"], line["machine"]["processor"]
+        if (name == main or not processor) and (stale or line["version"] == version(table, kind)):
+            mark = {} if name == main else {"processor": name}
+            found[tuple(line["job"])], where = [row | mark for row in line["rows"]], line["machine"]
     return found, where
 
 
@@ -484,7 +486,7 @@ def run(wanted, path=KEPT, count=1, begin=math.inf, end=math.inf):
     """What this processor has not kept yet, so many at once; none begins, and all end, after so many seconds."""
     halves = multiplies_bfloat16(torch.device("cpu"))  # what networks then do
     here = machine() | {"threads": 1, "at once": count, "bfloat16": halves, "clock": clock.__name__}
-    done, _ = kept(path, here["processor"])
+    done, _ = kept(path, processor=here["processor"])
     waiting = [job for job in wanted if job not in done]
     for name in {job[1] for job in waiting} & set(SETS):
         for train in (True, False):
@@ -498,7 +500,7 @@ def run(wanted, path=KEPT, count=1, begin=math.inf, end=math.inf):
             file.write(json.dumps(line) + "\n")
             file.flush()
             print(*job, {name: rows[0].get(name) for name in ("accuracy", "error", "fit", "steps")}, flush=True)
-    return kept(path, here["processor"])[0]
+    return kept(path, processor=here["processor"])[0]
 
 
 MEASURES = (
@@ -508,7 +510,10 @@ MEASURES = (
 
 
 def table(done):
-    """A row for each data, model, length and clock; every measure a list over the seeds."""
+    """A row for each data, model, length and clock; every measure a list over the seeds.
+
+    A row of another ``processor`` than most names it, or says that its seeds ran on two.
+    """
     groups = {}
     for row in itertools.chain(*(rows for (kind, *_), rows in done.items() if kind == "cells")):
         key = tuple(row[name] for name in ("data", "model", "d", "seconds"))
@@ -517,8 +522,9 @@ def table(done):
     for (name, kind, d, seconds), rows in sorted(groups.items(), key=place):
         rows.sort(key=lambda row: row["seed"])
         lists = {m: [row[m] for row in rows] for m in MEASURES if all(row.get(m) is not None for row in rows)}
-        seeds = [row["seed"] for row in rows]
-        found.append({"data": name, "model": kind, "d": d, "seconds": seconds, "seeds": seeds} | lists)
+        seeds, places = [row["seed"] for row in rows], {row.get("processor") for row in rows}
+        mark = {} if places == {None} else {"processor": places.pop() if len(places) == 1 else "two"}
+        found.append({"data": name, "model": kind, "d": d, "seconds": seconds, "seeds": seeds} | mark | lists)
     return found
 
 
@@ -528,17 +534,24 @@ def place(item):
 
 
 def again(done):
-    """Cells that were run twice: what was, what is, and the seeds' standard deviation."""
-    stored = {(row["data"], row["model"], row["d"], row["seconds"]): row for row in table(done)}
+    """Cells that were run twice on one processor: what was, what is, and the seeds' standard deviation."""
+    names = ("data", "model", "d", "seconds")
+    first, second = ({}, {})
+    for (kind, *_), rows in done.items():
+        if kind != "paper":
+            into = first if kind == "cells" else second
+            into |= {tuple(row[name] for name in (*names, "seed")): row for row in rows}
+    spread = {tuple(row[name] for name in names): row for row in table(done)}
     found = []
-    for row in itertools.chain(*(rows for (kind, *_), rows in done.items() if kind == "again")):
-        was = stored.get((row["data"], row["model"], row["d"], row["seconds"]), {"seeds": ()})
+    for key, row in second.items():
+        was = first.get(key, {})
         for measure in ("accuracy", "probe", "error"):
-            if measure in was and row["seed"] in was["seeds"] and len(was["seeds"]) > 1:
-                at = was["seeds"].index(row["seed"])
-                key = {name: row[name] for name in ("data", "model", "d", "seconds", "seed")}
-                sd = round_to(float(np.std(was[measure], ddof=1)), 3)
-                found.append(key | {"measure": measure, "was": was[measure][at], "is": row[measure], "sd": sd})
+            seen = spread[key[:-1]].get(measure, []) if was else []
+            if len(seen) > 1 and row.get("processor") == was.get("processor"):
+                sd = round_to(float(np.std(seen, ddof=1)), 3)
+                found.append(
+                    dict(zip((*names, "seed"), key), measure=measure, was=was[measure], **{"is": row[measure]}, sd=sd)
+                )
     return found
 
 
@@ -547,7 +560,7 @@ def tables(done):
     paper = [rows[0] for (kind, *_), rows in sorted(done.items()) if kind == "paper"]
     return {
         "cells": table(done),
-        "paper": [{name: row[name] for name in fields} for row in paper],
+        "paper": [{name: row[name] for name in (*fields, "processor") if name in row} for row in paper],
         "again": again(done),
     }
 
@@ -561,11 +574,10 @@ def measure(repeats):
     return tables(run(jobs(), count=len(os.sched_getaffinity(0))))
 
 
-def save(path=KEPT):
-    """Store the tables of what is kept, with the machine that it was run on."""
-    done, where = kept(path, stale=True)
-    old = len(done) - len(kept(path)[0])
-    print(len(done), "cells kept, of them", old, "by other source than today's")
+def save(*paths):
+    """Store the tables of what is kept, with the machine that most of it was run on."""
+    done, where = kept(*paths, stale=True)
+    print(len(done), "cells kept, of them", len(done) - len(kept(*paths)[0]), "by other source than today's")
     return store(NAME, tables(done) | {"machine": where}, SEEDS, dense=True)
 
 
@@ -575,4 +587,4 @@ if __name__ == "__main__":
         count, begin, end = int(more[0]), *map(float, more[1:3])
         run((job for job in jobs() if job[1] in (more[3:] or SECONDS)), count=count, begin=begin, end=end)
     else:
-        print("stored", save(*map(Path, more)).name)
+        print("stored", save(*map(Path, more or [KEPT])).name)

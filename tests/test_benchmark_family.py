@@ -53,10 +53,21 @@ def test_cells_are_kept_one_by_one_and_run_again_where_their_version_or_processo
     assert set(family.kept(path, stale=True)[0]) == set(jobs)
     with path.open("a") as file:  # another machine's clock is another clock
         old = next(line for line in lines if tuple(line["job"]) == jobs[1])
-        file.write(json.dumps(old | {"machine": old["machine"] | {"processor": "abacus"}, "rows": []}) + "\n")
+        abacus = old | {"machine": old["machine"] | {"processor": "abacus"}}
+        second = abacus | {"job": [*jobs[1][:4], 1, 0.02], "rows": [old["rows"][0] | {"seed": 1}]}
+        for line in (abacus, second, second | {"job": ["again", *second["job"][1:]]}):
+            file.write(json.dumps(line) + "\n")
     found, where = family.kept(path)
-    assert found[jobs[1]] and where["processor"] != "abacus"
-    assert list(family.kept(path, "abacus")[0]) == [jobs[1]]
+    assert "processor" not in found[jobs[1]][0] and where["processor"] != "abacus"
+    assert found[tuple(second["job"])][0]["processor"] == "abacus"
+    assert set(family.kept(path, processor="abacus")[0]) == {
+        jobs[1],
+        tuple(second["job"]),
+        ("again", *second["job"][1:]),
+    }
+    rows = {row["model"]: row for row in family.table(found)}
+    assert rows["KMeans"]["processor"] == "two" and "processor" not in rows["PCA"]
+    assert {row["seed"] for row in family.again(found)} == {1}  # one seed alone has no spread
 
 
 def test_a_cell_that_fails_dies_or_is_late_leaves_no_rows_and_stops_no_other(monkeypatch, capfd):
