@@ -41,9 +41,9 @@ FEW = 8  # test pictures of the image prior, which takes seconds for each; the e
 DREAMT = {"tuned": 4, "steps": (50, 100, 200, 300)}
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NOMINAL, VARIES = (0.5, 0.8, 0.9, 0.95), 1e-3  # pixels of less variance are blank in nearly all pictures
-EPOCHS, BATCH, RATE, COPIES = 24, 500, 2e-3, 2  # of a network; copies of each picture, moved by a pixel or none
+EPOCHS, BATCH, RATE, COPIES = 24, 250, 2e-3, 2  # of a network; copies of each picture, moved by a pixel or none
 DROPPED = {"AE": 0.1, "VAE": 0.0}  # the share of entries that the encoder does not see while it learns
-HIDDEN, DEVICE = (1000, 500), "cuda" if torch.cuda.is_available() else "cpu"
+HIDDEN, DEVICE = (500, 500), "cuda" if torch.cuda.is_available() else "cpu"
 CLIMBS = {"held": 40, "restarts": 10, "steps": 150}  # of a network's codes; its sigma^2 is chosen on so many pictures
 OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:6]
 KEPT = Path(tempfile.gettempdir()) / "gaelib-sensing"
@@ -258,7 +258,7 @@ def moved(X):
 
 
 def network(kind, of, seed=0):
-    """A decoder of 20-500-1000-784 with its encoder, trained for ``of`` once and kept; and the CPU seconds it took."""
+    """A decoder of 20-500-500-784 with its encoder, trained for ``of`` once and kept; and the CPU seconds it took."""
     path = KEPT / f"{of} {kind} {seed} {EPOCHS} {source_hash()}{OWN}.joblib"
     if path.exists():
         return joblib.load(path)

@@ -85,10 +85,10 @@ class Parts(Joint):
         return CODES[self.code](x @ torch.linalg.pinv(self.parts.double()).to(x), 0.0)
 
     def better(self, x: Tensor, u: Tensor) -> Tensor:
-        """A code that is no worse: two rounds through its entries; of counts, two steps of EM."""
+        """A code that is no worse: four rounds through its entries; of counts, two steps of EM."""
         W = self.parts.to(u)
         if not self.counts:  # rows of u^T lie together, in every pass
-            return sweep(u.T.contiguous().clone(), W @ x.T, W @ W.T, CODES[self.code], self.penalty / 2).T
+            return sweep(u.T.contiguous().clone(), W @ x.T, W @ W.T, CODES[self.code], self.penalty / 2, 4).T
         for _ in range(2):
             u = u * (self._share(x, u) @ W.T) / (W.sum(1) + self.penalty).clamp(min=NONE)
         return u
@@ -144,7 +144,6 @@ class Parts(Joint):
             often = 5 if sums["n"] * W.shape[1] > LARGE else 2
             new = sweep(W.clone(), sums["ux"], sums["uu"], ATOMS[self.atom], rounds=often)
             if self.ahead:
-                eps = torch.finfo(self.parts.dtype).eps
-                new = ATOMS[self.atom](self.ahead(W, new, self._gain(W, sums), eps), None)
+                new = ATOMS[self.atom](self.ahead(W, new, self._gain(W, sums)), None)
                 self.taken_back = self.ahead.fell  # and `alternate` goes on
         self.parts.copy_(new)

@@ -82,16 +82,16 @@ class Ahead:
     plain : tensor or None
         The last point without the extra step: what to keep in the end.
     fell : bool
-        Whether the last value was below the one before by more than rounding, so that no extra step was taken.
+        Whether the last value was not above the one before, so that no extra step was taken; the next pass decides.
     """
 
     def __init__(self):
         self.plain, self.value, self.length, self.most, self.fell = None, -torch.inf, 0.5, 1.0, False
 
-    def __call__(self, old, new, value, eps):
+    def __call__(self, old, new, value):
         """Where to go from ``new``, whose value is this: on from the last plain point, or nowhere after a fall."""
         old, self.plain = old if self.plain is None else self.plain, new
-        self.fell, self.value = bool(value < self.value - 8 * eps * abs(value)), value
+        self.fell, self.value = not self.fell and bool(value <= self.value), value
         if self.fell:
             self.most, self.length = self.length, self.length / 2
             return new
