@@ -11,6 +11,7 @@ import torch
 from gaelib import NMF, KMeans, SemiNMF, SparseCoding, data
 from gaelib.core import Exact
 from gaelib.joints.parts import Parts
+from gaelib.solvers.entries import Ahead
 from gaelib.solvers.starts import halves
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -309,3 +310,12 @@ DEVICES = {
     "SemiNMF": (SemiNMF(2, max_iter=10, **registry.SEED), registry.CLOUDS),
     "SparseCoding": (SparseCoding(8, alpha=0.5, max_iter=10, **registry.SEED), registry.CLOUDS),
 }
+
+
+def test_a_step_too_far_by_less_than_rounding_does_not_end_a_fit():
+    ahead, joint = Ahead(), torch.zeros(1, 1)
+    values, fell = (1.0, 2.0, 2.0 - 1e-9, 2.0 - 1e-9, 3.0), []
+    for value in values:
+        ahead(joint, joint, value)
+        fell.append(ahead.fell)
+    assert fell == [False, False, True, False, False]  # the pass after a fall is plain, and may end the fit
