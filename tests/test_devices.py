@@ -63,6 +63,8 @@ def on_card(func, args, kwargs):
         others = [x for x in flat if not isinstance(x, Card) and (x.ndim or name in ("cat", "stack", "index_copy"))]
         if others and not (name in INDEXED and isinstance(args[0], Card)):
             raise RuntimeError(f"{name}: Expected all tensors to be on the same device, but found cuda:0 and cpu")
+        if name != "where" and sum(not isinstance(x, Card) and not x.ndim for x in flat) > 1:
+            raise RuntimeError(f"{name}: Trying to pass too many CPU scalars to non-CPU kernel!")
     generator = kwargs.get("generator")
     to_card = bool(cards) if asked is None else torch.device(asked).type == "cuda"
     if generator is not None and to_card != isinstance(generator, CardGenerator):
@@ -239,6 +241,7 @@ def test_the_pretend_card_refuses_to_mix(machine):
         lambda: there.numpy(),
         lambda: np.asarray(there),
         lambda: torch.randn(3, generator=torch.Generator(), device="cuda"),
+        lambda: torch.addcmul(torch.tensor(1.0), there, torch.tensor(2.0)),
         lambda: here[there.long()],
     ):
         with pytest.raises((RuntimeError, TypeError)):

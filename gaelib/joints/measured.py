@@ -70,7 +70,8 @@ class Measured(Joint):
         B = torch.linalg.solve_triangular(L, A, upper=False)
         parts = {"A": A, "B": B, "L": L, "centre": centre.clone()}
         if isinstance(joint, Network):
-            self.seen: Joint = Network(Through(joint, B, centre), variance=1.0, prior=joint.prior)
+            seen = Network(Through(joint, B, centre), variance=1.0, prior=joint.prior)
+            self.seen: Joint = seen.to(A.device)
         else:
             parts["means"] = joint.means.double() - centre
             push = next(push for kind, push in PUSHES.items() if isinstance(joint, kind))

@@ -94,6 +94,10 @@ def gathered(x):
 
 
 def upright(axes):
-    """The same axes (D, p), each turned so that its largest entry is positive."""
-    largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-    return axes * largest.sign()
+    """The same axes (D, p), each turned so that its largest entry is positive: the first of those that are as large.
+
+    Entries that differ by rounding are as large, or another device would turn a symmetric axis to the other side.
+    """
+    sizes = axes.abs()
+    equal = sizes >= sizes.amax(0) * (1 - torch.finfo(axes.dtype).eps ** 0.5)
+    return axes * axes.gather(0, equal.int().argmax(0, keepdim=True)).sign()

@@ -7,7 +7,7 @@ import pytest
 import registry
 import torch
 from gaelib import LGAE, PPCA, data
-from gaelib.solvers.eigen import moments
+from gaelib.solvers.eigen import moments, upright
 from sklearn.decomposition import PCA
 
 
@@ -125,6 +125,14 @@ def test_moments_of_a_constant_column_and_of_batches_apart():
 
 
 # --- for the tests that go over every model: tests/registry.py ---
+
+def test_the_side_of_an_axis_does_not_hang_on_rounding():
+    """Entries as large as each other, as of two groups of one size: a card rounds them otherwise."""
+    axis = torch.tensor([[0.1], [-0.5], [0.5]], dtype=torch.float64)
+    for off in (1e-15, -1e-15):
+        near = axis * torch.tensor([[1], [1 + off], [1]], dtype=torch.float64)
+        assert upright(near)[1] > 0 and torch.equal(upright(-near), upright(near))
+
 
 ESTIMATORS = [LGAE(n_components=1)]
 BAD = {
