@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from gaelib.solvers.threads import each, shared
 from threadpoolctl import threadpool_limits
 
 PACKAGE = Path(__file__).parents[1] / "gaelib"
@@ -80,6 +81,12 @@ def race(contestants, repeats):
         }
         for name, taken in seconds.items()
     }
+
+
+def alone(work, blocks, threads, repeats=5):
+    """Median seconds of ``work`` of every block and of nothing else, by so many threads: what no fit can do without."""
+    with limited(threads), shared(), torch.no_grad():
+        return race({"alone": lambda: each(work, blocks)}, repeats)["alone"]["seconds"]
 
 
 def round_to(value, digits=3):
