@@ -59,7 +59,7 @@ def fits(quick):
 
     X, llgae = garments(quick), {"n_clusters": 11, "n_components": 20, **SEED}
     models = {
-        "LLGAE, K = 11, p = 20, to its tolerance": (lambda device: LLGAE(**llgae, device=device), 0.5),
+        "LLGAE, K = 11, p = 20, its defaults, 100 passes": (lambda device: LLGAE(**llgae, device=device), 0.5),
         "LLGAE, K = 11, p = 20, 10 passes": (lambda device: LLGAE(**llgae, max_iter=10, tol=0, device=device), None),
         "KMeans, K = 256, 20 passes": (
             lambda device: KMeans(256, init=X[:256], max_iter=20, tol=0, device=device),
