@@ -126,6 +126,7 @@ def test_moments_of_a_constant_column_and_of_batches_apart():
 
 # --- for the tests that go over every model: tests/registry.py ---
 
+
 def test_the_side_of_an_axis_does_not_hang_on_rounding():
     """Entries as large as each other, as of two groups of one size: a card rounds them otherwise."""
     axis = torch.tensor([[0.1], [-0.5], [0.5]], dtype=torch.float64)
