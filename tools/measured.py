@@ -46,7 +46,7 @@ def said(values: list[float] | None, scale: float, digits: int) -> str:
     if not values:
         return "\N{EN DASH}"
     text = f"{scale * mean(values):.{digits}g}".replace("-", "\N{MINUS SIGN}")
-    return text + (f" ± {scale * stdev(values):.1g}" if len(values) > 1 else "")
+    return text + (f" ± {float(f'{scale * stdev(values):.1g}'):g}" if len(values) > 1 else "")
 
 
 class Measured(SphinxRole):
