@@ -108,12 +108,13 @@ def bottom(W: Any, p: int) -> tuple[np.ndarray, np.ndarray]:
     By shift and invert: one sparse factorisation, then Lanczos steps.
     """
     n = W.shape[0]
-    rest = scipy.sparse.eye_array(n, format="csr") - W
+    one = scipy.sparse.csr_array(scipy.sparse.identity(n, format="csr"))  # eye_array came with SciPy 1.12
+    rest = one - W
     M = (rest.T @ rest).tocsc()
     if n <= max(FEW, 4 * p):
         values, vectors = scipy.linalg.eigh(M.toarray(), subset_by_index=(0, p))
     else:
-        shifted = M + SHIFT * scipy.sparse.eye_array(n, format="csc")
+        shifted = (M + SHIFT * one).tocsc()
         factors = splu(shifted, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         inverse, start = LinearOperator((n, n), factors.solve), np.random.default_rng(0).uniform(-1, 1, n)
         values, vectors = eigsh(M, p + 1, sigma=-SHIFT, OPinv=inverse, v0=start)
