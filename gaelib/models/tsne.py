@@ -152,6 +152,7 @@ class PointMap(Joint):
         away = self.map[x[:, 0]] - self.map[x[:, 1]]
         return -away.square().sum(1).log1p() - log_volume(every_pair(self.map))
 
+    @torch.no_grad()
     def slope(self, P: Affinities, sums: Tensor, exaggeration: float = 1.0) -> Tensor:
         """The slope of E_P log q in the map, with P times the exaggeration: (n, d).
 
