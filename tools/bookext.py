@@ -188,6 +188,13 @@ class LedgerTable(SphinxDirective):
 # --- the parity table ---------------------------------------------------------------------------------------
 
 
+def documented(name, app):
+    """A name of the package, linked to its place on the API page if it has one there."""
+    anchor = f"api-{name.lower().replace('_', '-')}"
+    there = f"({anchor})=" in (root(app) / "book" / "api.md").read_text(encoding="utf-8")
+    return link("ref", anchor, name) if there else name
+
+
 class ParityTable(SphinxDirective):
     """Every model that the tests compared: its reference, the quantity, and the difference; or why there is none."""
 
@@ -204,7 +211,7 @@ class ParityTable(SphinxDirective):
 
     def row(self, name, reference, entries):
         beside = para(f"beside {reference}" if reference else "without a reference", classes=["gae-note"])
-        return row([para(link("ref", f"api-{name.lower()}", name)), beside], [self.line(entry) for entry in entries])
+        return row([para(documented(name, self.env.app)), beside], [self.line(entry) for entry in entries])
 
     def line(self, entry):
         if "reason" in entry:
@@ -235,7 +242,7 @@ class BarTable(SphinxDirective):
         said = [
             para(nodes.strong("", term), ": ", re.sub(r"-(?=\d|log)", minus, words)) for term, words in lines.items()
         ]
-        return row([para(link("ref", f"api-{bar['model'].lower()}", bar["model"])), chapter], said)
+        return row([para(documented(bar["model"], self.env.app)), chapter], said)
 
 
 # --- the top of a chapter -----------------------------------------------------------------------------------
