@@ -115,6 +115,7 @@ def bottom(W: Any, p: int) -> tuple[np.ndarray, np.ndarray]:
         values, vectors = scipy.linalg.eigh(M.toarray(), subset_by_index=(0, p))
     else:
         shifted = (M + SHIFT * one).tocsc()
+        shifted.indices, shifted.indptr = shifted.indices.astype(np.intc), shifted.indptr.astype(np.intc)  # for 1.11
         factors = splu(shifted, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         inverse, start = LinearOperator((n, n), factors.solve), np.random.default_rng(0).uniform(-1, 1, n)
         values, vectors = eigsh(M, p + 1, sigma=-SHIFT, OPinv=inverse, v0=start)
