@@ -115,7 +115,6 @@ def bottom(W: Any, p: int) -> tuple[np.ndarray, np.ndarray]:
         values, vectors = scipy.linalg.eigh(M.toarray(), subset_by_index=(0, p))
     else:
         shifted = (M + SHIFT * one).tocsc()
-        shifted.indices, shifted.indptr = shifted.indices.astype(np.intc), shifted.indptr.astype(np.intc)  # for 1.11
         factors = splu(shifted, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         inverse, start = LinearOperator((n, n), factors.solve), np.random.default_rng(0).uniform(-1, 1, n)
         values, vectors = eigsh(M, p + 1, sigma=-SHIFT, OPinv=inverse, v0=start)
@@ -197,7 +196,8 @@ class LocallyLinearEmbedding(Map):
         z = joint.argmax(joint.points)
         history.append(float(joint.log_joint(joint.points.double(), z.to(joint.points)).mean()))
         n, k = joint.index.shape
-        table = (z.cpu().numpy().ravel(), joint.index.cpu().numpy().ravel(), np.arange(0, n * k + 1, k))
+        where, ends = joint.index.cpu().numpy().ravel(), np.arange(0, n * k + 1, k)
+        table = (z.cpu().numpy().ravel(), where.astype(np.intc), ends.astype(np.intc))  # SciPy 1.11 wants such
         data.memo["weights"] = scipy.sparse.csr_array(table, (n, n))
         return True
 
