@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 PORT   ?= 8000
-WORKERS ?= 2
+# One more than two cores: tests that wait for a browser or a child process leave theirs idle.
+WORKERS ?= 3
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
