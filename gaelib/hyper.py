@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Literal, TypeVar, dataclass_transform
 
+import numpy as np
+
 T = TypeVar("T")
 
 
@@ -42,8 +44,13 @@ def need_number(name: str, value: object, above: float, closed: bool, finite: bo
 
 def need_switch(name: str, value: object) -> None:
     """Refuse a hyperparameter that is neither True nor False."""
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name}={value!r} is neither True nor False: pass one of the two")
+
+
+def is_word(value: object, word: str) -> bool:
+    """Whether a hyperparameter that may be a number is this word; arrays and NumPy's numbers are none."""
+    return isinstance(value, str) and value == word
 
 
 def need_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

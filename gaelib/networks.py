@@ -11,7 +11,7 @@ from torch import nn
 
 from .core import Amortise, bound, climb, objective
 from .estimator import Estimator, Seed, draw_seed
-from .hyper import checked, choice, count, hyper, need_integer, need_number, need_switch, number
+from .hyper import checked, choice, count, hyper, is_word, need_integer, need_number, need_switch, number
 from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, layers, like
 from .parallel import all_sum, gather, rank_and_size
 from .rows import Array, Table
@@ -34,13 +34,13 @@ def need_sizes(name, value):
 
 def need_size(name, value):
     """Refuse what is neither "auto" nor a number of rows."""
-    if value != "auto":
+    if not is_word(value, "auto"):
         need_integer(name, value)
 
 
 def need_variance(name, value):
     """Refuse what is neither "learn" nor a finite number above 0."""
-    if value != "learn":
+    if not is_word(value, "learn"):
         need_number(name, value, 0.0, False, True, f"{name}='learn' or such a number")
 
 
@@ -121,7 +121,7 @@ class _Pictures:
 
     def _size(self, n):
         """Rows a step, of n."""
-        return min(max(n // STEPS, 16), 256, n) if self.batch_size == "auto" else min(self.batch_size, n)
+        return min(min(max(n // STEPS, 16), 256) if is_word(self.batch_size, "auto") else int(self.batch_size), n)
 
     def inverse_transform(self, Z: Table) -> Array:
         """What codes decode to, the mean of q_r(x|z): (n, n_components) -> (n, D), or pictures as fit saw them."""
@@ -191,7 +191,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
             encoder, decoder = self._networks(data.width, scale)
         if self.decoder is None:
             decode_mean(decoder, self.noise, centre)
-        learn = self.variance == "learn"
+        learn = is_word(self.variance, "learn")
         variance = FIRST * scale**2 if learn else self.variance
         joint = Network(decoder, encoder, self.noise, variance, learn, self.prior, centre.to("cpu", data.dtype), scale)
         data.memo["seed"] = int(torch.randint(2**31, (), generator=generator))

@@ -16,6 +16,8 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
+from .hyper import is_word
+
 __all__ = ["Array", "Rows", "Table"]
 
 Array: TypeAlias = np.ndarray | Tensor  # what a model gives back: of the kind of what it was given
@@ -283,12 +285,12 @@ class Rows:
 
 def pick_device(device: str | torch.device, kind: Tensor | None = None) -> torch.device:
     """The torch device named by ``"auto"`` (the data's own GPU, else CUDA, else the CPU) or by its torch name."""
-    if device != "auto":
+    if not is_word(device, "auto"):
         try:
             device = torch.device(device)
             torch.empty(0, device=device)
             return device
-        except (RuntimeError, AssertionError, TypeError) as error:
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"device={device!r} is not to be had here ({str(error).splitlines()[0]}): use 'auto' or 'cpu'"
             ) from None

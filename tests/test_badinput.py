@@ -1,5 +1,8 @@
 """Bad input is refused before any work, with the numbers, the cause and the remedy."""
 
+import itertools
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import registry
@@ -45,6 +48,7 @@ class Nothing(core.Joint):
 
 
 CASES = {  # what is done, the error, what its message must say (numbers and cause | remedy)
+    "a seed that is a truth value": (lambda: km(random_state=True).fit(X), ValueError, "random_state=True", "no seed", "pass None, an integer"),
     "no temperature": (lambda: core.Soft(0), ValueError, "T > 0", "T=0", "Exact()"),
     "no beta": (lambda: core.soft_floor(0), ValueError, "beta > 0", "0", "use mean"),
     "a step of zero": (lambda: core.climb(lambda z: -z, torch.ones(1, 1), 3, 0), ValueError, "lr > 0", "lr=0", "pass such numbers"),
@@ -323,6 +327,36 @@ def test_ctrl_c_keeps_the_best_so_far(owner, name, call, monkeypatch):
         model.fit(X)
     assert model.score(X) >= model.history_[-1] - 1e-9 and model.n_iter_ == len(model.history_)
     assert model.labels_.shape == (10,) and model.inertia_ > 0
+
+
+NO_NUMBER = [
+    np.array([1, 2]), torch.ones(2), np.array(["auto", "learn"]), {}, b"auto", 1j, float("nan"), np.datetime64(1, "D"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_what_is_no_hyperparameter_is_refused_by_name(model):
+    checked = {field.name: field.metadata["check"] for field in fields(model) if "check" in field.metadata}
+    assert checked or isinstance(model, LinearRegression)
+    for (name, check), bad in itertools.product(checked.items(), NO_NUMBER):
+        if name != "init":  # an array, judged beside the data
+            with pytest.raises(ValueError, match=rf"{name}=.*: pass"):
+                check(name, bad)
+
+
+TWINS = {"batch_size": 8, "variance": 0.5, "amount": 0.5, "step": 1.0, "learning_rate": 50.0, "absorb": 1.0}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*small enough")
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_numbers_of_numpy_are_hyperparameters_like_others(model):
+    """As a grid made by ``np.linspace`` or ``np.arange`` passes them."""
+    plain = {name: (TWINS | registry.SEED).get(name, value) for name, value in model.get_params().items()}
+    plain = {name: value for name, value in plain.items() if isinstance(value, (bool, int, float))}
+    rows, found = np.random.default_rng(0).random((30, 4)), []
+    for params in (plain, {name: np.asarray(value)[()] for name, value in plain.items()}):
+        found.append(clone(model).set_params(**params).fit(rows, np.arange(30) % 2).history_)
+    assert found[0] == found[1] and len(found[0])
 
 
 OTHERS = {"n_clusters": 5, "n_components": 3, "max_iter": 1, "tol": 0.5, "random_state": 7, "n_init": 3, "C": 9.0}

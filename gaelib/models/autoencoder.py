@@ -10,7 +10,7 @@ __all__ = ["VAE", "Autoencoder"]
 
 from dataclasses import KW_ONLY
 
-from ..hyper import checked, count, hyper, switch
+from ..hyper import checked, count, hyper, is_word, switch
 from ..networks import _Encoded, _Samples, need_share
 
 
@@ -124,7 +124,7 @@ class VAE(_Samples, _Encoded):
 
     def _check(self, n, width):
         super()._check(n, width)
-        if self.anneal and (self.variance == "learn" or self.noise != "gaussian"):
+        if self.anneal and (is_word(self.variance, "learn") or self.noise != "gaussian"):
             raise ValueError(
                 f"anneal={self.anneal} moves a variance that is given, got variance={self.variance!r}: pass a number"
             )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..core import Amortise, Infer, Joint
 from ..estimator import Seed, draw_seed
-from ..hyper import checked, choice, count, hyper, need_choice, need_integer, need_number, number, switch
+from ..hyper import checked, choice, count, hyper, is_word, need_choice, need_integer, need_number, number, switch
 from ..joints.denoiser import Corruption, Denoiser
 from ..joints.network import layers, tied
 from ..networks import _Encoded, need_sizes
@@ -77,7 +77,7 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def need_amount(name, value):
     """Refuse what is neither "auto" nor a finite number above 0."""
-    if value != "auto":
+    if not is_word(value, "auto"):
         need_number(name, value, 0.0, False, True, f"{name}='auto' or such a number")
 
 
@@ -140,7 +140,7 @@ class DenoisingAutoencoder(_Encoded):
     def _check(self, n, width):
         super()._check(n, width)
         share = self.corruption in ("masking", "salt_and_pepper")
-        if share and self.amount != "auto" and self.amount >= 1:
+        if share and not is_word(self.amount, "auto") and self.amount >= 1:
             raise ValueError(f"amount={self.amount} is no share of the entries: pass one below 1, such as amount=0.25")
 
     def _check_support(self, data):
@@ -154,7 +154,7 @@ class DenoisingAutoencoder(_Encoded):
 
     def _networks(self, width, scale):
         auto = KINDS[self.corruption] * (scale if self.corruption == "gaussian" else 1)
-        self.amount_ = float(auto if self.amount == "auto" else self.amount)
+        self.amount_ = float(auto if is_word(self.amount, "auto") else self.amount)
         if self.n_components is not None or self.encoder is not None:
             return super()._networks(width, scale)
         network = layers(width + 1, *self.hidden, width)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Climb, Given, Joint, climb
-from ..hyper import checked, count, hyper, need_number
+from ..hyper import checked, count, hyper, is_word, need_number
 from ..joints.network import FAST, like, normal
 from ..networks import _Neural, _Samples
 from ..parallel import all_sum, rank_and_size
@@ -167,7 +167,7 @@ class GLO(_Cloud, _Neural):
 
 def need_step(name, value):
     """Refuse what is neither "learn" nor a finite number above 0."""
-    if value != "learn":
+    if not is_word(value, "learn"):
         need_number(name, value, 0.0, False, True, f"{name}='learn' or such a number")
 
 
@@ -214,7 +214,7 @@ class GradientOrigin(_Cloud, _Neural):
 
     def _start(self, data, generator):
         joint = super()._start(data, generator)
-        learn = self.step == "learn"
+        learn = is_word(self.step, "learn")
         start = math.log(STEP if learn else self.step) / FAST
         joint.tenth_step = nn.Parameter(torch.full_like(joint.tenth.detach(), start), requires_grad=learn)
         return joint

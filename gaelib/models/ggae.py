@@ -19,7 +19,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimator import Estimator, Iterative
-from ..hyper import checked, count, fitted, hyper, need_samples, number
+from ..hyper import checked, count, fitted, hyper, is_word, need_samples, number
 from ..joints.kernels import KernelMixture
 from ..rows import Array, Table
 from ..solvers.starts import sample_rows, spread_rows
@@ -27,7 +27,7 @@ from ..solvers.starts import sample_rows, spread_rows
 
 def need_absorption(name: str, value: object) -> None:
     """Refuse a b that does not keep the codes from running away."""
-    if value != "exp" and not (isinstance(value, numbers.Real) and 0 < value < math.inf):
+    if not is_word(value, "exp") and not (isinstance(value, numbers.Real) and 0 < value < math.inf):
         why = "must be a finite number above 0; without it codes run away"
         raise ValueError(f"{name}={value!r} {why}: pass {name}=1.0 or 'exp'")
 

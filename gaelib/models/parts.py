@@ -325,7 +325,7 @@ class SparseCoding(Summed):
 
     def _joint(self):
         code = "positive" if self.positive_code else "signed"
-        return {"penalty": 2 * self.alpha, "code": code, "atom": "positive " * self.positive_dict + "ball"}
+        return {"penalty": 2 * self.alpha, "code": code, "atom": "positive " * bool(self.positive_dict) + "ball"}
 
     def _start(self, data, generator):
         joint = super()._start(data, generator)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..core import Joint
 from ..estimator import Map, Seed
-from ..hyper import checked, choice, count, fitted, hyper, need_number, need_samples, number
+from ..hyper import checked, choice, count, fitted, hyper, is_word, need_number, need_samples, number
 from ..progress import progress
 from ..rows import Array, real, view
 from ..solvers.eigen import by_eigenvectors, upright
@@ -168,7 +168,7 @@ def log_volume(sums: Tensor) -> Tensor:
 
 def need_rate(name: str, value: object) -> None:
     """Refuse a step size that is neither a number above 0 nor "auto"."""
-    if value != "auto":
+    if not is_word(value, "auto"):
         need_number(name, value, 0.0, False, True, f"{name}='auto'")
 
 
@@ -286,7 +286,7 @@ class TSNE(Map):
             for step in range(self.max_iter):
                 exaggeration = self.early_exaggeration if step < early else 1.0
                 momentum = 0.5 + 0.4 * min(max(step - early, 0) / CALM, 1.0)
-                rate = n / exaggeration / 4 if self.learning_rate == "auto" else self.learning_rate
+                rate = n / exaggeration / 4 if is_word(self.learning_rate, "auto") else self.learning_rate
                 sums = data.memo["sums"][0](y)
                 if step % WATCH == 0:
                     history.append(self._objective(y, P, sums))
