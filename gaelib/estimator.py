@@ -19,9 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import Exact, Joint, alternate, ascend, objective
 from .hyper import count, fitted, hyper, number, switch, validate
-from .parallel import all_sum, from_first, rank_and_size
+from .parallel import all_sum, from_first, gather, rank_and_size
 from .progress import progress
-from .rows import Array, Rows, Table, real, view
+from .rows import Array, Rows, Table, need_digits, real, view
 from .solvers.sums import total
 from .solvers.threads import shared
 
@@ -160,6 +160,7 @@ class Fitting(BaseEstimator):
 
     def _best(self, data, was):
         validate(self)
+        need_digits(max(gather(data.largest)), data.dtype)
         self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
         generator = torch.Generator().manual_seed(from_first(draw_seed(self.random_state)))
         found, before = [], []

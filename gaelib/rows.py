@@ -155,6 +155,18 @@ def need_room(x: Tensor, dtype: torch.dtype, what: str, before: int = 0) -> None
         raise ValueError(f"{what} has {where}; {room}: divide it by a constant{wider}")
 
 
+def need_digits(largest: float, dtype: torch.dtype) -> None:
+    """Refuse data so small that their squares, or those of what differs between them, lose digits or are 0."""
+    limits = torch.finfo(dtype)
+    least = (limits.tiny / limits.eps) ** 0.5
+    if 0 < largest < least:
+        wider = ", or pass float64" if dtype == torch.float32 else ""
+        raise ValueError(
+            f"Input X has no entry beyond {largest:.3g}; squares in {str(dtype)[6:]} keep their digits from "
+            f"{least:.2g} on: multiply it by a constant{wider}"
+        )
+
+
 class Rows:
     """Validated data as re-iterable batches: tensors (n_b, D) on one device.
 
@@ -165,6 +177,7 @@ class Rows:
 
     def __init__(self, X: Any, estimator: BaseEstimator, reset: bool, holes: bool = False):
         self.estimator, self.streamed, self.holes = estimator, is_batches(X), holes
+        self.largest = 0.0  # size of an entry, of those read so far
         self.fitted = None if reset else estimator._like.dtype
         self.X = X if self.streamed else self._table(X, reset)
         tables = self._tables(reset) if self.streamed else iter([self.X])
@@ -212,6 +225,7 @@ class Rows:
         for start in range(0, len(X), step):
             part = view(X[start : start + step])
             low, high = part.aminmax()
+            self.largest = max(self.largest, -float(low), float(high))
             if -most <= low and high <= most:  # most often; NaN compares as False
                 continue
             bad = (part.isinf() if self.holes else ~part.isfinite()).nonzero()

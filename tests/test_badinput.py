@@ -255,6 +255,26 @@ def test_entries_whose_squares_have_no_room_are_refused(model):
             ask(bad)
 
 
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_data_whose_squares_are_no_numbers_are_refused(model):
+    rows = np.random.default_rng(0).random((30, 4))
+    says = r"no entry beyond 9\.\S+e-{}; squares in {} keep their digits from .*: multiply it by a constant{}$"
+    kinds = [(np.float64, 200, "")]
+    if "Regression" not in type(model).__name__:  # whose fit is in float64
+        kinds.append((np.float32, 30, ", or pass float64"))
+    for dtype, power, wider in kinds:
+        small = (rows * 10.0**-power).astype(dtype)
+        for bad in (small, [small[:9], small[9:]], torch.tensor(small)):
+            with pytest.raises(ValueError, match=says.format(power + 1, dtype.__name__, wider)):
+                clone(model).fit(bad, np.arange(30) % 2)
+
+
+def test_a_part_of_the_data_may_be_small():
+    small = np.full((4, 4), 1e-200)
+    for few in (np.concatenate([X, small]), [small, X], [np.zeros((4, 4)), X]):
+        assert np.isfinite(LGAE(1).fit(few).transform(small)).all()
+
+
 def test_targets_whose_squares_have_no_room_are_refused():
     with pytest.raises(ValueError, match=r"Input y has 1e\+80 at row 9, column 0; squares in float64 have room"):
         LinearRegression().fit(X, np.r_[np.ones(9), 1e80])
