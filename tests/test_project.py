@@ -144,11 +144,12 @@ def test_the_pythons_that_are_named_are_tested():
     assert PROJECT["requires-python"] == f">={named[0]}"
 
 
-def test_before_a_commit_the_same_ruff_runs():
+def test_before_a_commit_the_same_checkers_run():
     pinned = re.search(r"(?m)^ruff==.*$", (ROOT / "constraints.txt").read_text())[0]
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
-    assert [hook["additional_dependencies"] for hook in hooks] == [[pinned]] * 2
-    assert [hook["entry"].split()[:2] for hook in hooks] == [["ruff", "check"], ["ruff", "format"]]
+    checker = re.search(r"--spec (actionlint\S+) actionlint", WORKFLOWS["test"])[1]
+    assert [hook["additional_dependencies"] for hook in hooks] == [[pinned], [pinned], [checker]]
+    assert [hook["entry"].split()[:2] for hook in hooks] == [["ruff", "check"], ["ruff", "format"], ["actionlint"]]
 
 
 def test_those_who_cite_read_one_title():
