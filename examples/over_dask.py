@@ -2,6 +2,8 @@
 
 The core stays as it is: `alternate` takes whatever adds the sums of all processes, here those of a cluster.  Only the
 model goes out and only sums come back; the rows stay in their files, so that a worker that is lost loses none.
+
+Needs `pip install 'generative-autoencoders[dask,parquet]'`.
 """
 
 import sys

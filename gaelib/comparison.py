@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from .estimator import Fitting
 from .progress import progress
-from .rows import Table
+from .rows import Table, alone
 
 __all__ = ["Comparison", "compare"]
 
@@ -109,7 +109,11 @@ def compare(
     with progress(named.items(), verbose=verbose, unit="model") as bar:
         for name, model in bar:
             bar.set_postfix_str(name)
-            rows.append({"model": name} | measured(model, X, test))
+            try:
+                rows.append({"model": name} | measured(model, X, test))
+            except Exception as error:
+                error.add_note(f"said by {name}, one of the {len(named)} models that are compared")
+                raise
     return Comparison(rows, named)
 
 
@@ -134,7 +138,7 @@ def measured(model, X, test):
 def distance(model, codes, test):
     """The mean squared error of an entry, batch by batch."""
     squares, entries, read = 0.0, 0, 0
-    for x in [test] if hasattr(test, "shape") or np.ndim(next(iter(test))) < 2 else test:
+    for x in [test] if hasattr(test, "shape") or np.ndim(alone(next(iter(test)))) < 2 else map(alone, test):
         decoded = array(model.inverse_transform(codes[read : read + len(x)]))
         squares, entries, read = squares + np.square(decoded - array(x)).sum(), entries + decoded.size, read + len(x)
     return float(squares / entries)

@@ -1,7 +1,9 @@
 """Tables in files that are read batch by batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -19,7 +21,7 @@ class parquet:
 
     Parameters
     ----------
-    path : str, Path or list of these
+    path : str, Path or sequence of these
         A file, a folder of files, or several files.
     columns : list of str, optional
         Which, in which order; all if left out.
@@ -42,39 +44,54 @@ class parquet:
     FileNotFoundError
         Where no file lies at ``path``.
     ValueError
-        For a column that is not there, or that holds no numbers, before any row is read.
+        For a file of another format, a column that is not there, or one that holds no numbers, before any row is read.
 
     Examples
     --------
+    >>> import tempfile
+    >>> import pandas as pd
     >>> from gaelib import KMeans
-    >>> rows = parquet("measurements/", ["height", "weight"])  # doctest: +SKIP
-    >>> KMeans(8, random_state=0).fit(rows).labels_  # doctest: +SKIP
+    >>> folder = tempfile.mkdtemp()
+    >>> table = pd.DataFrame({"name": ["a", "b", "c"], "height": [1.6, 1.6, 1.9], "weight": [60, 62, 90]})
+    >>> table.to_parquet(f"{folder}/people.parquet")
+    >>> rows = parquet(folder, ["height", "weight"])
+    >>> rows
+    parquet(3 rows, 2 columns, batch_rows=65536)
+    >>> KMeans(2, random_state=0).fit(rows).labels_.tolist() in ([0, 0, 1], [1, 1, 0])
+    True
     """
 
     def __init__(
-        self, path: str | Path | list[str | Path], columns: list[str] | None = None, batch_rows: int = 2**16
+        self, path: str | Path | Iterable[str | Path], columns: list[str] | None = None, batch_rows: int = 2**16
     ) -> None:
         try:
-            from pyarrow import types
+            from pyarrow import ArrowInvalid, types
             from pyarrow.parquet import ParquetFile
         except ImportError:
             raise ImportError(
                 "parquet files need pyarrow: pip install 'generative-autoencoders[parquet]', or pass NumPy memmaps"
             ) from None
         need_integer("batch_rows", batch_rows)
-        self.batch_rows, self.readings, self._open = batch_rows, 0, ParquetFile
-        paths = [Path(each) for each in (path if isinstance(path, list) else [path])]
+        if isinstance(columns, str) or (columns is not None and not len(columns)):
+            raise ValueError(f"columns={columns!r} is no list of one name or more: pass a list, such as ['height']")
+        self.batch_rows, self.readings, self._open, self._each = batch_rows, 0, ParquetFile, None
+        paths = [Path(each) for each in ([path] if isinstance(path, (str, Path)) else path)]
         if missing := [str(each) for each in paths if not each.exists()]:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(paths)} paths are not there, {missing[0]} first: pass others"
+                f"{len(missing)} of {len(paths)} paths are not there, {missing[0]} first: pass files, or their folder"
             )
         self._files = [file for each in paths for file in (sorted(each.glob("*.parquet")) if each.is_dir() else [each])]
         if not self._files:
             raise FileNotFoundError(f"{paths[0]} holds 0 files *.parquet: pass a folder that holds some")
         self.columns, self.rows = columns, 0
         for file in self._files:
-            with ParquetFile(file) as opened:
-                known, self.rows = opened.schema_arrow, self.rows + opened.metadata.num_rows
+            try:
+                with ParquetFile(file) as opened:
+                    known, self.rows = opened.schema_arrow, self.rows + opened.metadata.num_rows
+            except ArrowInvalid as error:
+                raise ValueError(
+                    f"{file} is no whole parquet file ({error}): pass others, or of CSV the table of pandas.read_csv"
+                ) from None
             self.columns = list(known.names if self.columns is None else self.columns)
             if alien := [name for name in self.columns if name not in known.names]:
                 raise ValueError(
@@ -95,4 +112,20 @@ class parquet:
         for path in self._files:
             with self._open(path) as file:
                 for batch in file.iter_batches(self.batch_rows, columns=self.columns, use_threads=False):
-                    yield np.stack([batch[name].to_numpy(zero_copy_only=False) for name in self.columns], 1)
+                    rows = np.stack([batch[name].to_numpy(zero_copy_only=False) for name in self.columns], 1)
+                    yield rows if self._each is None else self._each(rows)
+
+    def map(self, f: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """The same files, of which each batch (n, D) is read through ``f``, for example to scale its columns.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> rows, scaler = parquet("measurements/"), StandardScaler()  # doctest: +SKIP
+        >>> for batch in rows:  # doctest: +SKIP
+        ...     scaler.partial_fit(batch)
+        >>> KMeans(8).fit(rows.map(scaler.transform))  # doctest: +SKIP
+        """
+        twin, before = copy(self), self._each
+        twin.readings, twin._each = 0, f if before is None else lambda rows: f(before(rows))
+        return twin

@@ -1,5 +1,6 @@
 """Tables and batches as a fit reads them: validated rows on one device."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -59,6 +60,11 @@ def remedies() -> Iterator[None]:
 
 def is_batches(X: Any) -> bool:
     """Whether X is a re-iterable of batches rather than one table of rows."""
+    if isinstance(X, (str, os.PathLike)):
+        raise TypeError(
+            f"X is the {type(X).__name__} {str(X)!r}, which names a file and is no table: pass gaelib.data.parquet(X), "
+            "np.load(X, mmap_mode='r'), or what pandas reads from it"
+        )
     if hasattr(X, "__next__"):
         raise TypeError(
             f"a {type(X).__name__} can be read only once and fitting reads the data many times: pass a list of "
@@ -72,6 +78,17 @@ def is_batches(X: Any) -> bool:
             "pass shuffle=False"
         )
     return hasattr(X, "__iter__") and not any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__"))
+
+
+def alone(part: Any) -> Any:
+    """The rows of a batch: a DataLoader over a TensorDataset of one table gives them in a list."""
+    if not isinstance(part, (list, tuple)) or not any(hasattr(each, "shape") for each in part):
+        return part
+    if len(part) > 1 or np.ndim(part[0]) < 2:
+        raise TypeError(
+            f"a batch is a {type(part).__name__} of {len(part)} arrays, as of a TensorDataset: yield its rows alone"
+        )
+    return part[0]
 
 
 def honest(X: Any, what: str) -> Any:
@@ -195,12 +212,7 @@ class Rows:
 
     def _tables(self, reset: bool = False) -> Iterator[Any]:
         """The batches that hold rows, each one checked."""
-        for part in self.X:
-            if isinstance(part, (list, tuple)) and any(hasattr(each, "shape") for each in part):
-                kind = type(part).__name__
-                raise TypeError(
-                    f"a batch is a {kind} of {len(part)} arrays, as of a TensorDataset: yield its rows alone"
-                )
+        for part in map(alone, self.X):
             if len(part):
                 yield self._table(part, reset)
                 reset = False
@@ -244,7 +256,7 @@ class Rows:
 
     def __len__(self) -> int:
         if self.n is None:
-            self.n = sum(map(len, self.X))
+            self.n = sum(len(alone(part)) for part in self.X)
         return self.n
 
     def __iter__(self) -> Iterator[Tensor]:

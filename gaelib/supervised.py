@@ -51,6 +51,25 @@ def total(batches: Iterable[tuple[Tensor, Tensor]], sums_of: Callable[..., dict[
     return all_sum(added(found))
 
 
+class Halves:
+    """The first tables, or the second, of batches that are pairs; read again whenever they are asked for."""
+
+    def __init__(self, batches: Iterable[Any], which: int):
+        self.batches, self.which = batches, which
+
+    def __iter__(self) -> Iterator[Any]:
+        return (pair[self.which] for pair in self.batches)
+
+
+def parted(X: Table, y: Table | None) -> tuple[Table, Table | None]:
+    """Both tables, where X alone is batches of pairs, as a DataLoader over a TensorDataset of two gives them."""
+    if y is None and is_batches(X):
+        first = next(iter(X), None)
+        if isinstance(first, (list, tuple)) and len(first) == 2:
+            return Halves(X, 0), list(Halves(X, 1))
+    return X, y
+
+
 class Centred:
     """Pairs (y, X - centre) of all batches; of a table of moderate size they are kept, in blocks."""
 
@@ -94,12 +113,13 @@ class Observed:
     random_state = 0  # nothing is drawn
     judge = staticmethod(r2_score)
 
-    def fit(self, X: Table, y: Table) -> Self:
+    def fit(self, X: Table, y: Table | None = None) -> Self:
         """Learn from pairs: X (n, p) is what is given, y is what is scored; batches of X take y whole or in batches.
 
+        Without y the batches are pairs, such as those of a DataLoader that does not shuffle.
         Raises ValueError for hyperparameters, X or y that cannot work, before any work.
         """
-        return super().fit(X, y)
+        return super().fit(*parted(X, y))
 
     def score_samples(self, X: Table, y: Table | None = None) -> Array:
         """log q_r(y|X) of each pair: (n,), nats.  Without y, of the best y: the max over what is not given."""
@@ -108,8 +128,9 @@ class Observed:
         with torch.no_grad(), at(data.device, self.joint_):
             return data.like(torch.cat([objective(self.joint_, x, Given(z)) for x, z in pairs(data)]))
 
-    def score(self, X: Table, y: Table) -> float:
-        """As in scikit-learn: R squared of a regression, accuracy of a classification."""
+    def score(self, X: Table, y: Table | None = None) -> float:
+        """As in scikit-learn: R squared of a regression, accuracy of a classification; X may be batches of pairs."""
+        X, y = parted(X, y)
         return float(self.judge(self._read(y, self._open(X)), array(self.predict(X))))
 
     def _check(self, n, width):

@@ -302,6 +302,13 @@ def test_what_cannot_be_compared(models, words):
     assert all(word in str(caught.value) for word in words)
 
 
+def test_what_one_model_refuses_is_said_with_its_name():
+    flat = np.outer(np.arange(30.0), np.ones(4))
+    with pytest.raises(ValueError, match="unbounded") as caught:
+        compare(flat, {"groups": KMeans(2, random_state=0), "dense": PPCA(2)}, verbose=0)
+    assert caught.value.__notes__ == ["said by dense, one of the 2 models that are compared"]
+
+
 def test_a_table_hides_by_its_own_rules_and_reads_without_them():
     rows = [{"model": f"<m{d}>", "d": d, "error": "\N{MINUS SIGN}1 ± 2"} for d in (1, 3, 3)]
     made = plot.table(rows, {"d": 3}, "A & B")

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimator import Fitting
-from ..rows import Table
+from ..rows import Table, alone
 from .canvas import PALETTE
 
 __all__ = ["codes", "components", "history", "reconstructions", "samples"]
@@ -273,7 +273,7 @@ def first(X, n):
     if not hasattr(X, "shape"):
         parts = []
         for part in X:
-            parts.append(np.atleast_2d(array(part)))
+            parts.append(np.atleast_2d(array(alone(part))))
             if sum(map(len, parts)) >= n:
                 break
         X = np.concatenate(parts)
