@@ -125,7 +125,8 @@ class Fitting(BaseEstimator):
             if on_step is not None and not self._goes_on:
                 raise TypeError(f"{type(self).__name__} makes no passes that on_step could hear of: leave it out")
             self._on_step = on_step
-            settled, interrupt = self._fit(X, y)
+            with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has set
+                settled, interrupt = self._fit(X, y)
         except BaseException as error:
             vars(self).clear()
             vars(self).update(before)

@@ -12,7 +12,7 @@ from torch import nn
 from .core import Amortise, bound, climb, objective
 from .estimator import Estimator, Seed, draw_seed
 from .hyper import checked, choice, count, hyper, is_word, need_integer, need_number, need_switch, number
-from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, layers, like
+from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, layers, like, seeded
 from .parallel import all_sum, gather, rank_and_size
 from .rows import Array, Table
 from .solvers.sums import total
@@ -135,7 +135,7 @@ class _Samples:
 
     def _draw(self, n, generator):
         """Codes as the model expects them: (n, n_components)."""
-        return torch.randn(n, self.n_components, generator=generator)
+        return torch.randn(n, self.n_components, generator=generator, dtype=torch.float32)
 
     def sample(self, n_samples: int = 1, random_state: Seed = None, noise: bool = True) -> np.ndarray:
         """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
@@ -186,8 +186,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
     def _start(self, data, generator):
         self._check_support(data)
         centre, scale = centre_and_scale(data)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        with seeded(int(torch.randint(2**31, (), generator=generator))):
             encoder, decoder = self._networks(data.width, scale)
         if self.decoder is None:
             decode_mean(decoder, self.noise, centre)

@@ -305,7 +305,7 @@ class Rows:
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Array:
         """``f`` of every batch, put together again as the caller's kind; the model stands where the batches are."""
-        with torch.no_grad(), at(self.device, self.estimator.joint_):
+        with torch.inference_mode(False), torch.no_grad(), at(self.device, self.estimator.joint_):
             return self.like(torch.cat([f(x) for x in self]))
 
 

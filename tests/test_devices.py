@@ -4,8 +4,13 @@ On a machine with CUDA everything a reader does with a CPU array or tensor works
 on the card, and what is left behind lives where the caller's data live.
 """
 
+import itertools
 import pickle
+import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -246,6 +251,53 @@ def test_the_pretend_card_refuses_to_mix(machine):
     ):
         with pytest.raises((RuntimeError, TypeError)):
             wrong()
+
+
+# --- What else a caller, or another thread, has set --------------------------------------------------------
+
+
+@contextmanager
+def wide_by_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+SET = {"no gradients": torch.no_grad, "inference alone": torch.inference_mode, "float64 by default": wide_by_default}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_a_caller_has_set_changes_no_answer(name):
+    wanted, state = answers(name, torch.tensor)[1], torch.get_rng_state()
+    for what, setting in SET.items():
+        if name == "activate" and what != "no gradients":
+            continue  # its network too would be made there, and is another
+        with setting():
+            found = answers(name, torch.tensor)[1]
+        for each, value in found.items():
+            assert np.allclose(home(value), home(wanted[each]), rtol=1e-6, atol=1e-7, equal_nan=True), (what, each)
+            assert not torch.is_tensor(value) or not value.requires_grad, (what, each)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.filterwarnings("ignore")  # what threads warn of is not told apart
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "activate"])
+def test_fits_side_by_side_do_not_see_each_other(name, monkeypatch):
+    """Threads change as often as Python lets them, and at every layer."""
+    wanted, reset = answers(name, np.asarray)[1], torch.nn.Linear.reset_parameters
+    monkeypatch.setattr("gaelib.models.generators.SEARCH", SEARCH)
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda layer: time.sleep(1e-3) or reset(layer))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(lambda _: answers(name, np.asarray)[1], range(3)))
+    finally:
+        sys.setswitchinterval(before)
+    for one, (what, value) in itertools.product(found, wanted.items()):
+        assert np.allclose(one[what], value, rtol=1e-6, atol=1e-7, equal_nan=True), what
 
 
 def test_a_model_that_mixes_is_found(machine, monkeypatch):

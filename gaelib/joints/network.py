@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
@@ -131,6 +134,24 @@ class Network(Joint):
 
     def _poisson(self, x, out, there):
         return added(x.to(out) * out - out.exp() - torch.lgamma(x.to(out) + 1), there)
+
+
+ONE = threading.Lock()  # torch's own generator and default dtype are every thread's
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What torch draws by itself, such as a layer's first weights, comes from this seed, in float32; and from nothing
+    that the caller or another thread has set, which is afterwards as it was.
+    """
+    with ONE, torch.random.fork_rng(devices=[]):
+        dtype = torch.get_default_dtype()
+        torch.default_generator.manual_seed(seed)
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 def like(module: nn.Module, x: Tensor) -> Tensor:

@@ -180,7 +180,7 @@ class DenoisingAutoencoder(_Encoded):
         for _ in range(self.walkback):
             with torch.no_grad():
                 on = joint.corrupt(self._denoised(joint, y).to(y), generator)
-            even = torch.rand((len(x), 1), generator=generator, device=x.device) < 0.5
+            even = torch.rand((len(x), 1), generator=generator, device=x.device, dtype=torch.float32) < 0.5
             y = torch.where(even, on, y)
         return y
 

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..estimator import Model, Seed
 from ..hyper import checked, choice, count, hyper, number
-from ..joints.network import like
+from ..joints.network import like, seeded
 from ..networks import _Pictures, _Samples, need_network, need_size, need_sizes, say
 from ..parallel import average, gather, rank_and_size
 from ..progress import progress
@@ -168,8 +168,7 @@ class GAN(_Pictures, _Samples, Model):
 
     def _start(self, data, generator):
         centre, scale = centre_and_scale(data)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        with seeded(int(torch.randint(2**31, (), generator=generator))):
             decoder, critic = self._outward(data.width), self._inward(self.critic, data.width, *self.hidden, 1)
         data.memo["seed"] = int(torch.randint(2**31, (), generator=generator))
         joint = Crowds(decoder, critic, centre.to("cpu", data.dtype), scale).eval()

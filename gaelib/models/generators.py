@@ -123,7 +123,7 @@ class GLO(_Cloud, _Neural):
     def _start(self, data, generator):
         joint = super()._start(data, generator)
         draw = torch.Generator().manual_seed(data.memo["seed"] + rank_and_size()[0])
-        codes = into_ball(torch.randn(len(data), self.n_components, generator=draw))
+        codes = into_ball(torch.randn(len(data), self.n_components, generator=draw, dtype=torch.float32))
         joint.register_buffer("codes", like(joint.decoder, codes.to(data.device)))
         return joint
 
@@ -146,7 +146,11 @@ class GLO(_Cloud, _Neural):
         draw = torch.Generator().manual_seed(0)
         found = []
         for _ in range(self.restarts):
-            z = into_ball(torch.randn(1, self.n_components, generator=draw)).to(x.device).expand(len(x), -1)
+            z = (
+                into_ball(torch.randn(1, self.n_components, generator=draw, dtype=torch.float32))
+                .to(x.device)
+                .expand(len(x), -1)
+            )
             z = like(joint.decoder, z)
             for steps, lr in SEARCH:
                 z = self._climb(joint, x, z, steps, lr)
@@ -277,7 +281,7 @@ class IMLE(_Samples, _Neural):
     def _answer(self, joint, generator=None, shared=False, rows=None):
         def draw(n):
             device = joint.scale.device
-            z = torch.randn(n, self.n_components, generator=generator, device=device)
+            z = torch.randn(n, self.n_components, generator=generator, device=device, dtype=torch.float32)
             return (z := like(joint.decoder, z)), normal(z)
 
         return BestOf(draw, self.candidates)

@@ -109,7 +109,7 @@ def sense(
     if len(A.shape) != 2 or len(y.shape) != 2 or y.shape[1] != A.shape[0] or 0 in A.shape:
         what = f"y is {tuple(y.shape)} and A {tuple(A.shape)}, and both have one entry for each measurement"
         raise ValueError(f"{what}: pass y as (n, M) and A as (M, D)")
-    with torch.no_grad(), at(view(y).device, joint):
+    with torch.inference_mode(False), torch.no_grad(), at(view(y).device, joint):
         measured = Measured(joint, view(A).to(view(y).device), noise, leaves(model) if variance is None else variance)
         infer, wide = answerer(measured, model, T, start, restarts, steps, random_state)
         found = [answer(measured, infer, rows) for rows in view(y).split(max(1, ENTRIES // wide))]
@@ -150,7 +150,7 @@ def answerer(measured, model, T, start, restarts, steps, random_state):
         raise ValueError(f"{what}: pass start=, such as transform of {restarts} training rows")
     else:
         draw = torch.Generator().manual_seed(draw_seed(random_state))
-        z = torch.randn(restarts, width, generator=draw).to(like)
+        z = torch.randn(restarts, width, generator=draw, dtype=torch.float32).to(like)
     return Best(z, steps), len(z) * measured.A.shape[1]
 
 

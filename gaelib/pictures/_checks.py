@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..hyper import need_integer
+from ..joints.network import seeded
 from .hourglass import NETWORKS, Hourglass
 from .operators import Downsample, Mask, channels_first
 from .stopping import WindowedVariance
@@ -76,8 +77,7 @@ def built(network, channels, size, seed):
         return copy.deepcopy(network).requires_grad_()
     if network not in NETWORKS:
         raise ValueError(f"network={network!r} is unknown: pass one of {sorted(NETWORKS)}, or a Module")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = Hourglass(channels, **NETWORKS[network])
     if min(size) <= 2**network.scales:
         raise ValueError(
@@ -90,7 +90,7 @@ def built(network, channels, size, seed):
 def check_operator(operator, y, shape):
     """Refuse an operator whose answer is not the measurement's, or that blocks the gradient."""
     with torch.enable_grad():
-        answer = operator(torch.full(shape, 0.5, device=y.device).requires_grad_())
+        answer = operator(torch.full(shape, 0.5, device=y.device, dtype=y.dtype).requires_grad_())
     if answer.shape != y.shape:
         raise ValueError(
             f"the operator makes {tuple(answer.shape)} of a picture {shape}, the image is {tuple(y.shape)} with "

@@ -44,6 +44,7 @@ class Activation:
     history: torch.Tensor
 
 
+@torch.inference_mode(False)
 def activate(
     model: nn.Module,
     target: Term,

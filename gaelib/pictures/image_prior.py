@@ -83,6 +83,7 @@ class Restoration:
         return self.convert(self._pair[1])
 
 
+@torch.inference_mode(False)
 def deep_image_prior(
     image: Array,
     operator: nn.Module | None = None,
@@ -172,14 +173,16 @@ def deep_image_prior(
     # Convolutions are faster with the channels of a pixel side by side in memory.
     network.to(device, memory_format=torch.channels_last).train()
     generator = torch.Generator().manual_seed(seed)
-    z = torch.rand(1, getattr(network, "inputs", 32), height, width, generator=generator) / 10
+    z = torch.rand(1, getattr(network, "inputs", 32), height, width, generator=generator, dtype=torch.float32) / 10
     z = z.to(device, memory_format=torch.channels_last)
     jitter = torch.Generator(device).manual_seed(seed)
     result = Restoration(network, z, partial(_like, image, len(picture)))
     climb = _Climb(result, copy.deepcopy(stop), average, reference, callback)
 
     def score():
-        x = _render(network, z + input_noise * torch.randn(z.shape, generator=jitter, device=device), precision)
+        x = _render(
+            network, z + input_noise * torch.randn(z.shape, generator=jitter, device=device, dtype=z.dtype), precision
+        )
         if x.shape != (1, channels, height, width):
             raise ValueError(
                 f"the network answers {tuple(x.shape)}, the picture is {(1, channels, height, width)}: pass a "

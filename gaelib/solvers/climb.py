@@ -53,7 +53,7 @@ def climb(
     moved = [part.clone() for part in z] if optimiser else []
     mover = optimiser(moved, lr=lr, maximize=True) if optimiser else None
     for _ in range(steps):
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             z = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in z)
             slopes = torch.autograd.grad(f(form(z)).sum(), z, create_graph=unroll)
             if mover:
