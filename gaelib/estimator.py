@@ -125,8 +125,7 @@ class Fitting(BaseEstimator):
             if on_step is not None and not self._goes_on:
                 raise TypeError(f"{type(self).__name__} makes no passes that on_step could hear of: leave it out")
             self._on_step = on_step
-            with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has set
-                settled, interrupt = self._fit(X, y)
+            settled, interrupt = self._fit(X, y)
         except BaseException as error:
             vars(self).clear()
             vars(self).update(before)
@@ -151,7 +150,7 @@ class Fitting(BaseEstimator):
         """Check, learn and keep the best start: whether it settled, and what interrupted it then."""
         was = getattr(self, "n_features_in_", None)
         data = self._rows(X, y)
-        with self._threads(data):
+        with self._threads(data), torch.inference_mode(False), torch.enable_grad():  # whatever the caller has set
             return self._best(data, was)
 
     def _threads(self, data):

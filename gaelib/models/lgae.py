@@ -21,6 +21,7 @@ from ..core import objective
 from ..estimator import Estimator, Iterative
 from ..hyper import choice, count, fitted, hyper, number
 from ..joints.flats import Flats
+from ..joints.network import seeded
 from ..parallel import all_sum
 from ..rows import Array, Table
 from ..solvers.eigen import by_eigenvectors, by_singular_vectors, moments, upright
@@ -141,7 +142,8 @@ class LGAE(LinearCode, Iterative):
         free = Flats(joint.means)
         del free.bases  # a parameter instead of a buffer
         free.bases = nn.Parameter(joint.bases.contiguous())
-        orthogonal(free, "bases", orthogonal_map="cayley")
+        with seeded(0):  # it completes the axes to a basis by draws
+            orthogonal(free, "bases", orthogonal_map="cayley")
         for weight in free.parameters():
             weight.register_hook(torch.Tensor.contiguous)  # LBFGS flattens gradients by view
         try:
