@@ -12,7 +12,7 @@ from torch import nn
 from .core import Amortise, bound, climb, objective
 from .estimator import Estimator, Seed, draw_seed
 from .hyper import checked, choice, count, hyper, is_word, need_integer, need_number, need_switch, number
-from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, layers, like, seeded
+from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, dropping, layers, like, seeded
 from .parallel import all_sum, gather, rank_and_size
 from .rows import Array, Table
 from .solvers.sums import total
@@ -249,7 +249,8 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
         anneal(0)
         wait = math.ceil(self.anneal * self.max_epochs)
         epochs = Epochs(joint, lambda i: score(i).mean(), judge if m else None, self.patience, wait, anneal)
-        epochs.climb(batches, self.max_epochs, self.lr, history, self.verbose)
+        with dropping(joint, seed + rank):
+            epochs.climb(batches, self.max_epochs, self.lr, history, self.verbose)
         return True
 
     def _keep(self, data, joint, history):

@@ -11,6 +11,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from devices import ROWS, SEARCH, UNPRETENDED, answers, home, placed
 from gaelib import LGAE, PPCA, KMeans, core, data
 from gaelib.rows import Rows
+from sklearn.base import clone
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -298,6 +300,22 @@ def test_fits_side_by_side_do_not_see_each_other(name, monkeypatch):
         sys.setswitchinterval(before)
     for one, (what, value) in itertools.product(found, wanted.items()):
         assert np.allclose(one[what], value, rtol=1e-6, atol=1e-7, equal_nan=True), what
+
+
+@pytest.mark.parametrize(
+    "model",
+    [model for model in registry.gather("ESTIMATORS") if "decoder" in model.get_params()],
+    ids=lambda model: type(model).__name__,
+)
+def test_layers_that_draw_draw_by_random_state(model):
+    dropout = torch.nn.Sequential(
+        torch.nn.Linear(model.n_components or 5, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 5)
+    )
+    model = clone(model).set_params(
+        decoder=dropout, random_state=0, **({"tied": False} if hasattr(model, "tied") else {})
+    )
+    state, fits = torch.get_rng_state(), [deepcopy(model).fit(registry.CLOUDS).history_ for _ in range(2)]
+    assert fits[0] == fits[1] and torch.equal(state, torch.get_rng_state())
 
 
 def test_a_model_that_mixes_is_found(machine, monkeypatch):

@@ -4,10 +4,11 @@ import itertools
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from ..core import Joint
 
@@ -152,6 +153,11 @@ def seeded(seed: int) -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(dtype)
+
+
+def dropping(module: nn.Module, seed: int) -> AbstractContextManager[None]:
+    """`seeded`, where a CPU's network has layers that draw while they learn; so fits of such wait for each other."""
+    return seeded(seed) if any(isinstance(part, _DropoutNd) for part in module.modules()) else nullcontext()
 
 
 def like(module: nn.Module, x: Tensor) -> Tensor:

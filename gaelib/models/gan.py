@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..estimator import Model, Seed
 from ..hyper import checked, choice, count, hyper, number
-from ..joints.network import like, seeded
+from ..joints.network import dropping, like, seeded
 from ..networks import _Pictures, _Samples, need_network, need_size, need_sizes, say
 from ..parallel import average, gather, rank_and_size
 from ..progress import progress
@@ -198,7 +198,8 @@ class GAN(_Pictures, _Samples, Model):
         joint.train()
         try:
             for epoch in progress(range(self.max_epochs), verbose=self.verbose, unit="epoch"):
-                values = list(duel(joint, pairs(), movers, self.loss, self.penalty))
+                with dropping(joint, data.memo["seed"] + epoch):
+                    values = list(duel(joint, pairs(), movers, self.loss, self.penalty))
                 history.append(sum(values) / len(values))
                 if not math.isfinite(history[-1]):
                     raise FloatingPointError(f"the critic's value became {history[-1]} in epoch {epoch}: lower lr")
