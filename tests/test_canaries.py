@@ -198,6 +198,9 @@ def test_on_a_gpu_far_numbers_are_listed_and_words_still_compared(tmp_path, monk
     a, near, word = equal("loss 1.000"), equal("loss 1.010"), equal("gain 1.000")
     a.cell = cell
     assert a == near and a != word and not cell.user_properties
+    a, moved = (equal(f'<svg><path d="M1.0{to}"/></svg>error 2.0') for to in ("", "L5.0"))
+    a.cell = cell
+    assert a == moved and a != equal(str(moved).replace("error", "gain"))  # words are compared, drawings are not
 
 
 def test_stored_notebooks_stripped(tmp_path):

@@ -2,8 +2,8 @@
 
 First what is timed, alone: fits beside the same fits on this machine's CPU, where the time of one of them goes, a VAE's
 epochs, a map of 70,000 digits, a picture restored.  Then the CUDA tests, and every notebook: its checks must pass
-there, and numbers that differ by more than 2 % from the stored ones are listed.  Eight minutes on one card and four
-cores; every part has a limit, and what is found is stored row by row.
+there, and numbers that differ by more than 2 % from the stored ones are listed.  Eight minutes in all: every part has a
+limit, and what is found is stored row by row, with the seconds of each part.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import time
 import warnings
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 
@@ -30,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.harness import machine, round_to, source_hash  # noqa: E402
 
 STORED = ROOT / "gaelib" / "results" / "gpu.json"
+LAST = json.loads(STORED.read_text()).get("notebooks", {}).get("by notebook", {}) if STORED.exists() else {}
 SEED, DEVICES = {"random_state": 0}, ("cuda", "cpu")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 EARLIER = ("seeds", "holes")  # of an earlier visit: hours of a card, which the pages still use
@@ -175,31 +177,40 @@ def restorations(quick):
 # --- What must pass -----------------------------------------------------------------------------------------------
 
 
-def suite(*what, limit):
-    """Tests by pytest: how many passed, which failed and why, and which numbers a card rounds otherwise.
+def command(*what, report):
+    """Tests by pytest in a process of its own."""
+    ours = ["-q", "-p", "no:cacheprovider", "-p", "no:benchmark", "--timeout=150", f"--junitxml={report}"]
+    return [sys.executable, "-m", "pytest", *what, *ours]
 
-    After ``limit`` seconds pytest is told to end, and reports what it has.
-    """
-    report = ROOT / "_build" / "gpu.xml"
-    report.parent.mkdir(exist_ok=True)
-    report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", *what, f"--junitxml={report}", "-q", "-p", "no:cacheprovider"]
-    command += ["-p", "no:benchmark", "-n", str(CORES), "--timeout=150"]
+
+def ended(words, limit):
+    """Whether pytest came to its end within ``limit`` seconds; after them it is told to, and reports what it has."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    begun, settings = time.perf_counter(), {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    running = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings)
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    running = subprocess.Popen(words, cwd=ROOT, env=env)
     try:
         running.wait(limit)
     except subprocess.TimeoutExpired:
         running.send_signal(signal.SIGINT)
-        running.wait(30)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(20)
     finally:
         running.kill()
-    yield told(report) | {"seconds": round(time.perf_counter() - begun, 1), "whole": running.returncode in (0, 1)}
+    return running.wait() in (0, 1)
 
 
-def told(report):
-    cases, drift = list(ET.parse(report).iter("testcase")), defaultdict(list)
+def report_of(name):
+    """Where the report of one process goes; an old one is removed."""
+    report = ROOT / "_build" / "gpu" / f"{name}.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    return report
+
+
+def told(reports):
+    """How many tests passed, which failed and why, and which numbers a card rounds otherwise."""
+    cases = [case for report in reports if report.exists() for case in ET.parse(report).iter("testcase")]
+    drift = defaultdict(list)
     name = lambda case: f"{case.get('classname')} {case.get('name')}"  # noqa: E731
     bad = {name(case): part for case in cases for part in (*case.findall("failure"), *case.findall("error"))}
     for case in cases:
@@ -219,19 +230,40 @@ def told(report):
 
 
 def tests(quick, limit):
-    yield from suite("tests/test_cuda.py", limit=limit)
+    begun, report = time.perf_counter(), report_of("tests")
+    whole = ended(command("tests/test_cuda.py", "-n", str(CORES), report=report), limit)
+    yield told([report]) | {"seconds": round(time.perf_counter() - begun, 1), "whole": whole}
 
 
 def notebooks(quick, limit):
-    what = ("book/idea",) if quick else ("book",)
-    yield from suite(
-        *what, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "--dist", "loadfile", limit=limit
-    )
+    """Each in a process of its own, as many at a time as there are cores, those first that were slow the last time.
+
+    A row after each that ends: what is cut off loses the others nothing, and is named.
+    """
+    begun, paths = time.monotonic(), sorted(ROOT.glob("book/idea/*.ipynb" if quick else "book/*/*.ipynb"))
+    paths.sort(key=lambda path: -LAST.get(path.stem, path.stat().st_size))
+    reports = {path.stem: report_of(path.stem) for path in paths}
+
+    def one(path):
+        start = time.monotonic()
+        options = ("--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "-n", "0")
+        words = command(str(path), *options, report=reports[path.stem])
+        whole = ended(words, max(1, limit - (start - begun)))
+        return path.stem, round(time.monotonic() - start, 1), whole
+
+    seconds = {}
+    with ThreadPoolExecutor(CORES) as pool:
+        for done in as_completed([pool.submit(one, path) for path in paths]):
+            name, spent, whole = done.result()
+            seconds |= {name: spent} if whole else {}
+            left = sorted(reports.keys() - seconds.keys())
+            row = told(reports.values()) | {"seconds": round(time.monotonic() - begun, 1)}
+            yield row | {"by notebook": seconds, "left": left, "whole": not left}
 
 
 # --- All of it ----------------------------------------------------------------------------------------------------
 
-PARTS = {  # name -> (seconds at most, its rows); of the last two the one row is all
+PARTS = {  # name -> (seconds at most, its rows); of the last two the last row is all
     "fits": (130, fits),
     "breakdown": (40, breakdown),
     "evidence": (80, evidence),
@@ -300,7 +332,8 @@ def main():
         except Exception as error:  # the other parts still count
             found.setdefault("errors", {})[name] = f"{type(error).__name__}: {error}"
             print(name, found["errors"][name], flush=True)
-        print(name, f"{time.monotonic() - start:.0f} s", flush=True)
+        found.setdefault("seconds", {})[name] = round(time.monotonic() - start, 1)
+        print(name, f"{found['seconds'][name]:.0f} s", flush=True)
         store()
 
 
