@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
 from .hyper import is_word
+from .solvers.threads import each, shared
 
 __all__ = ["Array", "Rows", "Table"]
 
@@ -234,12 +235,14 @@ class Rows:
         name, step = type(self.estimator).__name__, max(1, CACHED // X.shape[1])
         dtype = self.fitted or (torch.float64 if str(X.dtype).endswith("64") else torch.float32)
         most = farthest(dtype, X.shape[1])
-        for start in range(0, len(X), step):
-            part = view(X[start : start + step])
-            low, high = part.aminmax()
+        starts = range(0, len(X), step)
+        with shared():
+            ends = each(lambda start: view(X[start : start + step]).aminmax(), starts)
+        for start, (low, high) in zip(starts, ends):
             self.largest = max(self.largest, -float(low), float(high))
             if -most <= low and high <= most:  # most often; NaN compares as False
                 continue
+            part = view(X[start : start + step])
             bad = (part.isinf() if self.holes else ~part.isfinite()).nonzero()
             if len(bad):
                 row, column = bad[0].tolist()

@@ -5,6 +5,7 @@ import torch
 
 from ..parallel import all_sum, rank_and_size
 from .sums import added, gram, total
+from .threads import shared
 
 FAR = 16  # squared distance from the mean, in variances of a column, from which sums lose too many digits
 FAINT = 64  # roundings of the largest variance, below which another one is no more than rounding
@@ -60,14 +61,15 @@ def by_eigenvectors(data, count):
     n = int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"])
     if n < data.width:
         return by_singular_vectors(data, count)
-    for wide in (False, True):
-        _, mean, covariance = moments(data.views or data, wide)
-        D = data.width
-        values, axes = leading(covariance, count)
-        left = float(covariance.trace() - values.sum())
-        eps = torch.finfo(data.dtype).eps
-        if min(float(values[-1]), left / (D - count) if count < D else torch.inf) > FAINT * eps * float(values[0]):
-            break
+    with shared():
+        for wide in (False, True):
+            _, mean, covariance = moments(data.views or data, wide)
+            D = data.width
+            values, axes = leading(covariance, count)
+            left = float(covariance.trace() - values.sum())
+            eps = torch.finfo(data.dtype).eps
+            if min(float(values[-1]), left / (D - count) if count < D else torch.inf) > FAINT * eps * float(values[0]):
+                break
     return mean, axes, values.clamp(min=0), max(left, 0.0)
 
 

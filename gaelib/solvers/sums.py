@@ -66,7 +66,7 @@ def rows_at_once(x: Tensor) -> int:
 def gram(x: Tensor) -> Tensor:
     """The same of rows with themselves, ``x^T x``: (n, D) -> (D, D) float64.
 
-    On a CPU by NumPy, which knows that half of a symmetric product is enough.
+    On a CPU by NumPy, which knows that half of a symmetric product is enough; within `shared` by several threads.
 
     Examples
     --------
@@ -76,8 +76,12 @@ def gram(x: Tensor) -> Tensor:
     """
     if x.device.type != "cpu":
         return sum((part.T @ part).double() for part in x.split(LONG))
-    parts = (part.numpy() for part in x.detach().split(LONG))
-    return torch.from_numpy(sum((part.T @ part).astype(np.float64, copy=False) for part in parts))
+    parts, step = [part.numpy() for part in x.detach().split(LONG)], 1 + pools.helpers
+    sums = np.zeros((x.shape[1], x.shape[1]))
+    for i in range(0, len(parts), step):
+        for product in each(lambda part: part.T @ part, parts[i : i + step]):
+            sums += product
+    return torch.from_numpy(sums)
 
 
 def by_code(
