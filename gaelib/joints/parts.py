@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..core import Joint, Sums
-from ..solvers.entries import Ahead, newton, reach, sweep
+from ..solvers.entries import Ahead, newton, reach, rounds, sweep
 from ..solvers.sums import products, total
 
 CODES = {  # the best entry, from the best one without a penalty; t is the penalty over the curvature there
-    "positive": lambda u, t: (u - t).clamp(min=0),
-    "signed": lambda u, t: u.sign() * (u.abs() - t).clamp(min=0),
+    "positive": lambda u, t: (u - t).clamp_(min=0),
+    "signed": lambda u, t: u - u.clamp(-t, t),
 }
 ATOMS = {  # the best part, from the best one without a constraint
     "free": lambda w, _: w,
@@ -26,7 +26,7 @@ ATOMS = {  # the best part, from the best one without a constraint
     "positive ball": lambda w, _: ATOMS["ball"](w.clamp(min=0), _),
 }
 ROUNDS, TOL = 200, 1e-11  # of an exact code: at most, and by which part of its largest entry another may be off
-LARGE, HELD, NONE = 2**20, 2**22, 1e-30  # entries of a table worth more rounds a pass; of a Newton step; a rate of none
+HELD, NONE = 2**22, 1e-30  # entries of a Newton step at a time; a rate of none
 
 
 class Parts(Joint):
@@ -85,10 +85,11 @@ class Parts(Joint):
         return CODES[self.code](x @ torch.linalg.pinv(self.parts.double()).to(x), 0.0)
 
     def better(self, x: Tensor, u: Tensor) -> Tensor:
-        """A code that is no worse: four rounds through its entries; of counts, two steps of EM."""
+        """A code that is no worse: rounds through its entries; of counts, two steps of EM."""
         W = self.parts.to(u)
         if not self.counts:  # rows of u^T lie together, in every pass
-            return sweep(u.T.contiguous().clone(), W @ x.T, W @ W.T, CODES[self.code], self.penalty / 2, 4).T
+            often = rounds(W.shape[1], len(W))
+            return sweep(u.T.contiguous().clone(), W @ x.T, W @ W.T, CODES[self.code], self.penalty / 2, often).T
         for _ in range(2):
             u = u * (self._share(x, u) @ W.T) / (W.sum(1) + self.penalty).clamp(min=NONE)
         return u
@@ -141,7 +142,7 @@ class Parts(Joint):
         if self.counts:
             new = W * sums["ux"] / sums["u"].clamp(min=NONE)[:, None]
         else:
-            often = 5 if sums["n"] * W.shape[1] > LARGE else 2
+            often = rounds(float(sums["n"]) / 8, len(W))
             new = sweep(W.clone(), sums["ux"], sums["uu"], ATOMS[self.atom], rounds=often)
             if self.ahead:
                 new = ATOMS[self.atom](self.ahead(W, new, self._gain(W, sums)), None)

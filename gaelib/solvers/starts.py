@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..parallel import all_sum, rank_and_size
 from .eigen import gathered, leading
+from .sums import gram
 
 SAMPLE, EACH = 2**12, 32  # rows from which a start is drawn: at least so many, and so many for every point
 
@@ -74,7 +75,7 @@ def singular(x, count):
     As many as differ from rounding; products are in the rows' own dtype.
     """
     tall = len(x) >= x.shape[1]
-    scatter = (x.T @ x if tall else x @ x.T).to("cpu", torch.float64)
+    scatter = gram(x if tall else x.T).to("cpu", torch.float64)
     values, axes = leading(scatter, min(count, len(scatter)))
     kept = values > 64 * torch.finfo(x.dtype).eps * values[0].clamp(min=0)
     values, axes = values[kept].sqrt(), axes[:, kept]
