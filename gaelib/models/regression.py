@@ -25,6 +25,8 @@ from ..noise import gaussian
 from ..rows import Array, Table
 from ..supervised import Centred, Labelled, Observed, least_squares, pairs, product, total
 
+APART = 64.0  # how far two columns' spreads may be apart before L-BFGS sees them in other units
+
 
 class Affine(Joint):
     """b + W z, kept as ``bias + W (z - centre)`` so that codes far from the origin lose no digits.
@@ -170,6 +172,20 @@ class Total(torch.autograd.Function):
         return slope * bias, slope * weights, None
 
 
+def alike(joint: Logistic, variance: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Units of b and of W's columns, (1,) and (p,), in which the objective bends alike at W = 0, or nearly.
+
+    Up to `APART` they keep their own proportions, which often pays; beyond, the data's units would decide.
+    """
+    K, varies = len(joint.bias), variance > 1e-26 * joint.centre**2  # else the column's spread is rounding
+    bends = torch.cat([variance.new_ones(1), torch.where(varies, variance, 0.0)]) * (K - 1) / K**2
+    bends[1:] += penalty
+    bends = bends.sqrt()
+    units = torch.where(bends * APART < bends.max(), 1 / (APART * bends), 1 / bends.max())
+    units = torch.where(bends > 0, units, 1.0)
+    return units[:1], units[1:]
+
+
 @hyper
 class LogisticRegression(Labelled, ClassifierMixin, Model):
     """Multinomial logistic regression by L-BFGS in float64: no z, a label scored given an input.
@@ -200,7 +216,8 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
     Two classes keep two rows of ``coef_``, -w/2 and w/2, where scikit-learn has one row w: their squares add to
     half of w's, so scikit-learn's answer at C is found here at C/2.  X may be a re-iterable of batches, read at every
     iteration; only sums travel, so under ``torchrun`` each process passes its shard.  L-BFGS sees the columns moved to
-    their mean, which leaves it fewer iterations.  For a tensor `predict` gives a tensor if the labels are numbers.
+    their mean, in units that bend the objective alike: the data's do not matter.  For a tensor `predict` gives a tensor
+    if the labels are numbers.
     Ledger G9.
 
     Examples
@@ -240,10 +257,18 @@ class LogisticRegression(Labelled, ClassifierMixin, Model):
 
     def _learn(self, joint, data, history):
         batches = Centred(data, joint.centre)
-        n = total(batches, lambda x, z: {"n": torch.tensor(len(x))})["n"]
-        strength = 0.5 / (self.C * float(n))
+        sums = total(batches, lambda x, z: {"n": torch.tensor(len(x)), "zz": z.square().sum(0)})
+        n, parts = float(sums["n"]), list(joint.parameters())
+        strength = 0.5 / (self.C * n)
+        units = alike(joint, (sums["zz"] / n).to(joint.centre), 2 * strength)
+        free = [nn.Parameter(part.detach() / unit) for part, unit in zip(parts, units)]
 
         def penalised():
-            return Total.apply(joint.bias, joint.weights, batches) / float(n) - strength * joint.weights.square().sum()
+            bias, weights = (part * unit for part, unit in zip(free, units))
+            return Total.apply(bias, weights, batches) / n - strength * weights.square().sum()
 
-        return self._ascend(penalised, joint.parameters(), history)
+        try:
+            return self._ascend(penalised, free, history)
+        finally:  # interrupted or not
+            for part, found, unit in zip(parts, free, units):
+                part.data.copy_(found.detach() * unit)

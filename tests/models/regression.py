@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 rng = np.random.default_rng(0)
 Z = rng.normal(size=(300, 5))
 X = Z @ rng.normal(size=(5, 3)) + 2 + 0.3 * rng.normal(size=(300, 3))
+UNITS = np.array([1e-9, 1e-4, 1.0, 1e4, 1e9])
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,17 @@ def centred(model):
     """Parameters that differ by a row common to all classes are the same softmax."""
     both = np.column_stack([model.coef_, model.intercept_])
     return both - both.mean(0)
+
+
+@pytest.mark.parametrize(
+    "make", [LinearRegression, lambda: LogisticRegression(C=float("inf"))], ids=["linear", "logistic"]
+)
+def test_the_units_of_columns_do_not_matter(make):
+    """Each column in its own: what is predicted is the same."""
+    y = (Z @ [1.0, -1.0, 0.5, 0.0, 0.2] + rng.logistic(size=len(Z)) > 0).astype(int)
+    one, other = make().fit(Z, y), make().fit(Z * UNITS, y)
+    assert np.allclose(one.score_samples(Z, y), other.score_samples(Z * UNITS, y), atol=1e-6)
+    assert np.allclose(one.coef_, other.coef_ * UNITS, atol=1e-6)
 
 
 @pytest.mark.parametrize("x", [X, X[:, 0], X[:, :1]], ids=["three columns", "one axis", "one column"])
