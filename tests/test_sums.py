@@ -8,6 +8,7 @@ from pathlib import Path
 import gaelib
 import numpy as np
 import pytest
+import registry
 import torch
 from gaelib import LGAE, LLGAE, MPPCA, PPCA, GaussianMixture, KMeans
 from gaelib.core import Exact, Soft
@@ -19,6 +20,7 @@ from gaelib.solvers.nearest import nearest
 from gaelib.solvers.sums import added, by_code, gram, products, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 
 UNITS = st.sampled_from([1e-12, 1e-6, 1e-3, 1.0, 255.0, 1e6, 1e12])
 OFFSETS = st.sampled_from([0.0, 3.0, 1e3, 1e5])  # in units
@@ -248,6 +250,40 @@ def test_mixtures_see_no_unit(unit, noise):
         assert np.allclose(other.noise_variance_ / unit**2, one.noise_variance_, rtol=1e-3)
         assert (one.labels_ == other.labels_).mean() > 0.999
         assert sorted(np.bincount(other.labels_, minlength=3))[0] > 250
+
+
+IN_UNITS = {  # hyperparameters that have the data's unit
+    "GGAE": lambda u: {"variance": 2.0 * u**2},
+    "SparseCoding": lambda u: {"alpha": 0.1 * u},
+    "LogisticRegression": lambda u: {"C": u**-2},
+}
+
+
+def asked(model, x):
+    """What a fit says that has no unit, and what it decodes to; of tables with classes or targets as well."""
+    kind = type(model).__name__
+    model.fit(x, np.arange(len(x)) % 2 if kind == "LogisticRegression" else np.sin(np.arange(len(x))))
+    names = ("predict", "predict_proba", "embedding_") if kind != "TSNE" else ("embedding_",)
+    found = [getattr(model, name) for name in names if hasattr(model, name)]
+    found = [each(x) if callable(each) else each for each in found]
+    return found, [model.inverse_transform(model.transform(x))] if hasattr(model, "transform") else []
+
+
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**-14, 2.0**40], ids=["2^-40", "2^-14", "2^40"])
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_no_model_sees_a_unit(model, unit):
+    """Powers of 2 round nothing: the same passes, and the same answers."""
+    kind, x = type(model).__name__, np.abs(blobs(n=8))
+    one, other = (
+        clone(model).set_params(**registry.SEED) if "random_state" in model.get_params() else clone(model)
+        for _ in range(2)
+    )
+    other.set_params(**IN_UNITS.get(kind, lambda u: {})(unit))
+    one.set_params(**IN_UNITS.get(kind, lambda u: {})(1.0))
+    (plain, decoded), (found, made) = asked(one, x), asked(other, unit * x)
+    assert one.n_iter_ == other.n_iter_ or kind == "LogisticRegression"  # its intercept has no unit
+    for a, b in zip([*plain, *decoded], [*found, *(part / unit for part in made)], strict=True):
+        assert np.allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
 
 
 @pytest.mark.parametrize("order", [0, 1])

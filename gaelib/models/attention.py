@@ -214,6 +214,7 @@ class AttentionAutoencoder(ClassNamePrefixFeaturesOutMixin, Estimator):
             lr,
             on_step=lambda _, value: history.append(value),
             batches=(x[pick.to(x.device)] for pick in picks),
+            average=lambda slopes: [slope / joint.unit**2 for slope in slopes],  # Adam's own unit is 1e-8
         )
         with torch.no_grad():
             history.append(float(objective(joint, x, infer).mean()))
