@@ -8,9 +8,9 @@ WORKERS ?= 3
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# Two threads on small tensors beside a busy neighbour cost a hundred times one; and CPUs with wider vectors
-# round otherwise. For what is compared only: `make bench` leaves the machine alone.
-steady = OMP_NUM_THREADS=1
+# Two threads on small tensors beside a busy neighbour cost a hundred times one; CPUs with wider vectors round
+# otherwise, and so does a card: `make gpu` asks it. For what is compared only: `make bench` leaves the machine alone.
+steady = OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES=
 ifeq ($(shell uname -m),x86_64)
 steady += ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 endif
