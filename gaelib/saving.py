@@ -62,8 +62,8 @@ def resume(path: str | Path, model: M) -> M:
 
     One line serves the first start and every further one: ``resume(path, KMeans(9)).fit(X, on_step=checkpoint(path))``.
     The fit that goes on from batches or files ends as an undisturbed one does, to the last digit; on an array `KMeans`
-    and `LLGAE` add up in another order, on a card all models do, and they agree to rounding.  Of many processes the first reads, so that all go on
-    from one pass.  Unpickling runs code: open only files of your own.
+    and `LLGAE` add up in another order, on a card all models do, and agree to rounding.  Of many processes the first
+    reads, so that all go on from one pass.  Unpickling runs code: open only files of your own.
 
     Raises
     ------
