@@ -286,6 +286,20 @@ def test_no_model_sees_a_unit(model, unit):
         assert np.allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
 
 
+@pytest.mark.parametrize("offset", [1e3, 1e5])
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_float32_rows_far_from_the_origin_are_fitted_as_in_float64(model, offset):
+    x = (np.abs(blobs(n=8)) + offset * np.array([1, 1, 0.5])).astype(np.float32)
+    seed = registry.SEED if "random_state" in model.get_params() else {}
+    one, other = (clone(model).set_params(**seed) for _ in range(2))
+    (_, narrow), (_, wide) = asked(one, x), asked(other, x.astype(np.float64))
+    assert abs(one.history_[-1] - other.history_[-1]) < 2e-3 * max(1.0, abs(other.history_[-1]))
+    for a, b in zip(narrow, wide):
+        assert a.dtype == np.float32
+        errors = [float(((part.astype(np.float64) - x) ** 2).mean()) for part in (a, b)]
+        assert errors[0] < 1.02 * errors[1] + (1e-7 * offset) ** 2
+
+
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("rows", [1, 64, 1000])
 def test_batches_of_any_size_and_order_fit_alike(order, rows):

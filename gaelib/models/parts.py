@@ -25,7 +25,9 @@ from ..parallel import all_sum
 from ..rows import Array, Table, real, view
 from ..solvers.entries import Ahead
 from ..solvers.starts import SAMPLE, halves, sample_rows, singular
+from ..solvers.sums import added, total
 
+FAR = 1e3  # squared distance from the origin, in variances, beyond which a fit is in float64
 EARLY = 20  # passes over few rows of a large table, before all of it is read again and again
 
 
@@ -74,7 +76,9 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
         )
 
     def _rows(self, X, y):
-        return self._allowed(super()._rows(X, y))
+        data = self._allowed(super()._rows(X, y))
+        data.given, data.dtype = data.dtype, torch.float64 if far(data) else data.dtype
+        return data
 
     def _open(self, X, holes=False):
         return self._allowed(super()._open(X, holes))
@@ -125,7 +129,7 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     def _gone_on(self, data, was):
         joints, history = super()._gone_on(data, was)
         for joint in joints:
-            joint.ahead = Ahead() if self.extrapolate else None
+            joint.to(data.dtype).ahead = Ahead() if self.extrapolate else None
         return joints, history
 
     def _reading(self, joint, data):
@@ -142,15 +146,15 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
             return super()._learn(joint, data, history)
 
     def _finish(self, data):
-        joint, codes, total = self.joint_, data.memo["codes"], torch.zeros((), dtype=torch.float64)
+        joint, codes, lost = self.joint_, data.memo["codes"], torch.zeros((), dtype=torch.float64)
         if joint.ahead is not None and joint.ahead.plain is not None:
             joint.parts.copy_(joint.ahead.plain)
         joint.ahead = None
         with torch.no_grad():
             for i, x in enumerate(data):
-                total += self._lost(x, joint.decode(codes(joint, x, i)[0])).sum().to("cpu", torch.float64)
-        self.components_ = data.like(joint.parts)
-        self.reconstruction_err_ = float(all_sum({"lost": total})["lost"].sqrt())
+                lost += self._lost(x, joint.decode(codes(joint, x, i)[0])).sum().to("cpu", torch.float64)
+        self.components_ = data.like(joint.to(data.given).parts)
+        self.reconstruction_err_ = float(all_sum({"lost": lost})["lost"].sqrt())
 
     def _lost(self, x, mean):
         return (x - mean).square().sum(1)
@@ -338,6 +342,14 @@ class SparseCoding(Summed):
     def _joint(self):
         code = "positive" if self.positive_code else "signed"
         return {"penalty": 2 * self.alpha, "code": code, "atom": "positive " * bool(self.positive_dict) + "ball"}
+
+
+def far(data):
+    """Whether rows lie so far from the origin that the products of codes and parts, all long, need more digits."""
+    sums = ({"n": torch.tensor(len(x)), "x": total(x), "xx": total(torch.linalg.vecdot(x, x))} for x in data)
+    n, x, xx = all_sum(added(sums)).values()
+    middle = (x / n).square().sum()
+    return bool(middle > FAR * (xx / n - middle))
 
 
 def rows_of(sample, count, generator):
