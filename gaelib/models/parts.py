@@ -23,11 +23,10 @@ from ..hyper import choice, count, fitted, hyper, number, several, switch
 from ..joints.parts import ATOMS, CODES, Parts
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
+from ..solvers.eigen import far
 from ..solvers.entries import Ahead
 from ..solvers.starts import SAMPLE, halves, sample_rows, singular
-from ..solvers.sums import added, total
 
-FAR = 1e3  # squared distance from the origin, in variances, beyond which a fit is in float64
 EARLY = 20  # passes over few rows of a large table, before all of it is read again and again
 
 
@@ -342,14 +341,6 @@ class SparseCoding(Summed):
     def _joint(self):
         code = "positive" if self.positive_code else "signed"
         return {"penalty": 2 * self.alpha, "code": code, "atom": "positive " * bool(self.positive_dict) + "ball"}
-
-
-def far(data):
-    """Whether rows lie so far from the origin that the products of codes and parts, all long, need more digits."""
-    sums = ({"n": torch.tensor(len(x)), "x": total(x), "xx": total(torch.linalg.vecdot(x, x))} for x in data)
-    n, x, xx = all_sum(added(sums)).values()
-    middle = (x / n).square().sum()
-    return bool(middle > FAR * (xx / n - middle))
 
 
 def rows_of(sample, count, generator):

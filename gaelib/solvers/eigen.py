@@ -32,6 +32,14 @@ def moments(data, wide=False):
     return int(n), mean, scatter / n
 
 
+def far(data):
+    """Whether rows lie so far from the origin that products about it, all long, need more digits than float32 has."""
+    sums = ({"n": torch.tensor(len(x)), "x": total(x), "xx": total(torch.linalg.vecdot(x, x))} for x in data)
+    n, x, xx = all_sum(added(sums)).values()
+    middle = (x / n).square().sum()
+    return bool(middle > 1e3 * (xx / n - middle))
+
+
 def widened(batches):
     """The rows in float64, in parts of bounded memory."""
     for x in batches:
