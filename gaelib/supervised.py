@@ -174,8 +174,11 @@ class Observed:
 
     def _finish(self, data):
         with torch.no_grad():
-            intercept = self.joint_.decode(torch.zeros_like(self.joint_.centre)).to(data.given)
-        self.joint_.to(data.given)
+            joint, centre = self.joint_, self.joint_.centre.to(data.given).double()
+            joint.bias.copy_(joint.decode(centre))  # what rounding moves the centre by, b has to follow
+            joint.centre.copy_(centre)
+            intercept = joint.decode(torch.zeros_like(centre)).to(data.given)
+        joint.to(data.given)
         self.coef_, self.intercept_ = data.like(self.joint_.weights.detach()), data.like(intercept)
 
 

@@ -57,7 +57,6 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
     _chapter = "family/parts"
     _answers = "each row's code, by rounds over its entries"
     _moves = "rounds over the parts, from sums, a pass over the data at a time"
-
     starts = ("random",)  # the words that ``init`` may be
     positive = False  # whether X may have no negative entry
 

@@ -13,6 +13,7 @@ from gaelib.models.regression import Linear
 from registry import HOLE, LABELS
 from registry import X as TABLE
 from sklearn import linear_model as reference
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 rng = np.random.default_rng(0)
@@ -31,6 +32,13 @@ def centred(model):
     """Parameters that differ by a row common to all classes are the same softmax."""
     both = np.column_stack([model.coef_, model.intercept_])
     return both - both.mean(0)
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), LogisticRegression(C=float("inf"))], ids=["linear", "logistic"])
+def test_float32_columns_far_from_the_origin_predict_as_in_float64(model):
+    z, y = (Z + 1e6).astype(np.float32), (Z[:, 0] + rng.logistic(size=len(Z)) > 0).astype(int)
+    narrow, wide = (clone(model).fit(part, y) for part in (z, z.astype(float)))
+    assert np.abs(narrow.score_samples(z, y) - wide.score_samples(z.astype(float), y)).max() < 1e-5
 
 
 @pytest.mark.parametrize(
