@@ -155,7 +155,7 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
         self.reconstruction_err_ = float(all_sum({"lost": lost})["lost"].sqrt())
 
     def _lost(self, x, mean):
-        return (x - mean).square().sum(1)
+        return torch.linalg.vector_norm(x - mean, dim=1).square()
 
     def transform(self, X: Table) -> Array:
         """The exact code, the largest ``log_joint``: (n, D) -> (n, K)."""
