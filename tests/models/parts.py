@@ -11,6 +11,7 @@ import torch
 from gaelib import NMF, KMeans, SemiNMF, SparseCoding, data
 from gaelib.core import Exact
 from gaelib.joints.parts import Parts
+from gaelib.models import parts as models
 from gaelib.solvers.entries import Ahead
 from gaelib.solvers.starts import halves
 from hypothesis import given, settings
@@ -241,6 +242,30 @@ def test_batches_memmaps_and_single_precision(digits, tmp_path):
             single.components_.dtype == torch.float32 and single.transform(torch.tensor(digits)).dtype == torch.float32
         )
         assert np.abs(single.components_.numpy() - whole.components_).max() < 1e-3
+
+
+def test_parts_for_many_rows_begin_with_few(digits, monkeypatch):
+    X = np.tile(digits, (5, 1)) + 0.1 * np.random.default_rng(0).random((5 * len(digits), 64))
+    options = {"max_iter": 2, "tol": 0, "random_state": 0}
+    whole = quietly(NMF(6, **options), X)
+    batches = quietly(NMF(6, **options), [X[i : i + 700] for i in range(0, len(X), 700)])
+    assert np.abs(batches.components_ - whole.components_).max() < 1e-9 and len(whole.history_) == 2
+    long = quietly(NMF(6, max_iter=40, tol=0, init=whole.components_), X)
+    assert whole.reconstruction_err_ < 1.005 * long.reconstruction_err_
+    monkeypatch.setattr(models, "EARLY", 0)
+    assert quietly(NMF(6, **options), X).reconstruction_err_ > 1.02 * long.reconstruction_err_
+
+
+def test_codes_go_on_as_far_as_the_parts_did():
+    joint, first, second = Parts(uniform(4, 6), ahead=True), uniform(5, 4), uniform(5, 4, seed=1)
+    onward = models.Onward(lambda joint, x, u: u, lambda joint, x: first)
+    assert torch.equal(onward(joint, first)[0], first)
+    joint.ahead.taken = 0.5  # of which the codes have not taken a step yet
+    assert torch.equal(onward(joint, first)[0], first)
+    onward.codes[0] = second
+    assert torch.allclose(onward(joint, first)[0], (second + (second - first) / 2).clamp(min=0))
+    joint.ahead.taken, onward.codes[0] = 0.0, second  # after a fall
+    assert torch.equal(onward(joint, first)[0], second)
 
 
 @pytest.mark.parametrize("extrapolate", [False, True])
