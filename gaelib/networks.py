@@ -14,7 +14,7 @@ from .estimator import Estimator, Seed, draw_seed
 from .hyper import checked, choice, count, hyper, is_word, need_integer, need_number, need_switch, number
 from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, dropping, layers, like, seeded
 from .parallel import all_sum, gather, rank_and_size
-from .rows import Array, Table
+from .rows import Array, Table, honest
 from .solvers.sums import total
 from .training import Epochs, Shuffled, centre_and_scale, multiplies_bfloat16
 
@@ -86,6 +86,7 @@ class _Pictures:
 
     def _flat(self, X, reset=False):
         """Pictures (n, C, H, W) as rows; their shape is kept."""
+        X = honest(X, "X") if torch.is_tensor(X) else X
         shape = tuple(getattr(X, "shape", ()))
         if reset:
             self.shape_ = shape[1:] if len(shape) > 2 else None

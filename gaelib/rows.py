@@ -92,6 +92,13 @@ def alone(part: Any) -> Any:
     return part[0]
 
 
+def holds_rows(part: Any) -> bool:
+    """Whether a batch is not empty; what has no length is refused later, by name."""
+    if hasattr(part, "shape"):
+        return len(part.shape) == 0 or part.shape[0] > 0
+    return not hasattr(part, "__len__") or len(part) > 0
+
+
 def honest(X: Any, what: str) -> Any:
     """X, where NumPy would not make other numbers of it without a word; a tensor detached and of floating point.
 
@@ -106,7 +113,8 @@ def honest(X: Any, what: str) -> Any:
             raise ValueError(f"{what} lies on the device 'meta' and holds no numbers: pass a tensor that does")
         if X.is_complex():
             raise ValueError(f"Complex data not supported for {what}, got {X.dtype}")
-        return X.detach() if X.is_floating_point() else X.detach().double()
+        X = X.detach().resolve_neg()  # NumPy has no views that are still to be negated
+        return X if X.is_floating_point() else X.double()
     if np.ma.isMaskedArray(X):
         return X.astype(np.float64).filled(np.nan)
     X = np.asarray(X) if isinstance(X, (list, tuple)) else X
@@ -214,7 +222,7 @@ class Rows:
     def _tables(self, reset: bool = False) -> Iterator[Any]:
         """The batches that hold rows, each one checked."""
         for part in map(alone, self.X):
-            if len(part):
+            if holds_rows(part):
                 yield self._table(part, reset)
                 reset = False
 

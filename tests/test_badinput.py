@@ -176,6 +176,7 @@ GOOD = {  # the same numbers in other clothes: (10, 4)
     "bfloat16": lambda x: torch.tensor(x).bfloat16(),
     "integers in a tensor": lambda x: torch.tensor(x).long(),
     "a tensor that asks for its gradient": lambda x: torch.tensor(x, requires_grad=True),
+    "a negated view": lambda x: torch._neg_view(-torch.tensor(x)),
     "a mask that hides nothing": lambda x: np.ma.masked_equal(x, 99),
     "a pandas frame": lambda x: frame("pandas", {str(i): column for i, column in enumerate(x.T)}),
     "a polars frame": lambda x: frame("polars", {str(i): column for i, column in enumerate(x.T)}),
@@ -226,6 +227,20 @@ def test_impute_fills_holes_and_refuses_infinity():
         with pytest.raises(ValueError, match=r"infinity.*row 9, column 3.*inf.*by NaN"):
             model.impute(ENDLESS)
         assert np.array_equal(model.impute(np.ma.masked_equal(X, 13)), model.impute(HOLE))
+
+
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_batches_that_are_no_tables_are_refused(model):
+    sparse = pytest.importorskip("scipy.sparse").csr_matrix(X)
+    for batches, says in (
+        ([sparse], r"parse.*real arrays"),
+        (iter_again([X, sparse]), r"parse.*real arrays"),
+        (iter_again([1.0, 2.0]), r"got scalar array.*one row per sample"),
+        (iter_again([X, np.float64(1)]), r"got scalar array.*one row per sample"),
+        (torch.tensor(X).reshape(10, 2, 2).to_sparse(), r"parse.*to_dense"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"(?s){says}"):
+            clone(model).fit(batches, np.arange(20) % 2)
 
 
 def test_a_loader_of_pairs_or_out_of_order_is_refused():
