@@ -120,11 +120,13 @@ class parquet:
 
         Examples
         --------
-        >>> from sklearn.preprocessing import StandardScaler
-        >>> rows, scaler = parquet("measurements/"), StandardScaler()  # doctest: +SKIP
-        >>> for batch in rows:  # doctest: +SKIP
-        ...     scaler.partial_fit(batch)
-        >>> KMeans(8).fit(rows.map(scaler.transform))  # doctest: +SKIP
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> file = f"{tempfile.mkdtemp()}/x.parquet"
+        >>> pd.DataFrame({"x": [1.0, 3.0]}).to_parquet(file)
+        >>> list(parquet(file).map(lambda rows: rows - 2))
+        [array([[-1.],
+               [ 1.]])]
         """
         twin, before = copy(self), self._each
         twin.readings, twin._each = 0, f if before is None else lambda rows: f(before(rows))
