@@ -57,7 +57,7 @@ def near(a, b):
 
 def apart(mine, theirs):
     """The pairs of numbers that are not near each other in two texts; None where their words differ."""
-    mine, theirs = (DIGEST.sub("gae", text) for text in (mine, theirs))
+    mine, theirs = (DIGEST.sub("gae", text).replace("\N{MINUS SIGN}", "-") for text in (mine, theirs))
     if NUMBER.sub("#", mine) != NUMBER.sub("#", theirs):
         return None
     return [pair for pair in zip(NUMBER.findall(mine), NUMBER.findall(theirs)) if not near(*pair)]

@@ -164,6 +164,8 @@ def nbval_conftest():
     ("0.123", "0.124", True),
     ("0.123", "0.125", False),
     ("-0.00", "0.00", True),
+    ("\N{MINUS SIGN}0.0 dB", "0.0 dB", True),
+    ("\N{MINUS SIGN}0.5 dB", "0.5 dB", False),
     ("9.99 dB", "10.00 dB", True),
     ("[ 9.99  1.  ]", "[10.00  1.  ]", True),
     ("1.2e-05", "1.3e-05", True),
