@@ -21,7 +21,7 @@ from ..estimator import Estimator, Iterative, Seed, draw_seed
 from ..hyper import checked, choice, count, fitted, hyper, need_integer, need_number, need_samples, number
 from ..joints.flats import Flats
 from ..joints.mixture import Expect, Mixture
-from ..parallel import all_sum
+from ..parallel import all_sum, from_first
 from ..rows import Array, Rows, Table
 from ..solvers.eigen import upright
 from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
@@ -228,8 +228,8 @@ class GaussianMixture(_Mixtures):
 
 def column_variance(data: Rows) -> float:
     """The mean variance of a column, over all batches and processes; two passes."""
-    n = torch.tensor(float(len(data)), dtype=torch.float64)
-    sums = all_sum({"n": n, "x": sum(total(x).cpu() for x in data)})
+    n, first = torch.tensor(float(len(data)), dtype=torch.float64), from_first(data.take(torch.tensor([0])).cpu())
+    sums = all_sum({"n": n, "x": sum(total(x - first.to(x)).cpu() for x in data)})  # from there equal rows are 0
     mean = sums["x"] / sums["n"]
-    square = sum(total((x - mean.to(x)).square()).sum().cpu() for x in data)
+    square = sum(total((x - first.to(x) - mean.to(x)).square()).sum().cpu() for x in data)
     return float(all_sum({"square": square})["square"] / sums["n"] / data.width)

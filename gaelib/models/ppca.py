@@ -17,7 +17,7 @@ from ..estimator import Iterative, Seed, draw_seed
 from ..hyper import choice, count, fitted, hyper, need_integer, need_samples, number
 from ..joints.linear import LinearGaussian
 from ..rows import Array, Table
-from ..solvers.eigen import by_eigenvectors, upright
+from ..solvers.eigen import FAINT, by_eigenvectors, upright
 from .lgae import LinearCode
 
 
@@ -82,10 +82,10 @@ class PPCA(LinearCode, Iterative):
         p, D = self.n_components, data.width
         mean, axes, values, left = by_eigenvectors(data, p)
         variance = left / (D - p)
-        if variance <= 1e-12 * values[0].clamp(min=1e-300):
+        if variance <= FAINT * torch.finfo(torch.float64).eps * values[0]:
             raise ValueError(
-                f"the data lie in a flat of {p} dimensions (the other {D - p} variances are 0), so their "
-                "density is unbounded: pass fewer components, or LGAE"
+                f"the data lie in a flat of {p} dimensions (of the other {D - p} variances {variance:.2g} are left, "
+                f"rounding beside {values[0]:.2g}), so their density is unbounded: pass fewer components, or LGAE"
             )
         if self.solver == "eigh":
             weights = axes * (values - variance).clamp(min=0).sqrt()

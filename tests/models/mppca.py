@@ -370,6 +370,7 @@ BAD = {
     "an unknown noise": (lambda: MPPCA(2, 1, noise="both").fit(np.eye(4)), ValueError, "'both'", "shared, own", "pass one of these"),
     "a prior without variance": (lambda: MPPCA(2, 1, prior_variance=0).fit(np.eye(4)), ValueError, "prior_variance=0", "above 0", "pass such a number"),
     "no floor": (lambda: GaussianMixture(2, floor=0).fit(np.eye(4)), ValueError, "floor=0", "above 0", "pass such a number"),
+    "rows that are equal, far away": (lambda: GaussianMixture(3).fit(np.full((100, 4), 12345.678, np.float32)), ValueError, "all rows are equal", "variance 0", "pass rows that differ"),
     "rows that are equal": (lambda: MPPCA(2, 1).fit(np.ones((5, 4))), ValueError, "all rows are equal", "variance 0", "pass rows that differ"),
 }  # fmt: skip
 DEVICES = {

@@ -126,11 +126,21 @@ def test_imputation_is_the_conditional_mean(digits):
 
 # --- for the tests that go over every model: tests/registry.py ---
 
+
+@pytest.mark.parametrize("solver", ["eigh", "em"])
+def test_a_column_in_a_small_unit_leaves_noise_in_the_others(solver):
+    """A variance 1e12 times another is no flat: its rounding is less than the other by far."""
+    x = np.random.default_rng(0).normal(size=(500, 4)) * [1e6, 1, 1, 1]
+    model = PPCA(1, solver=solver, random_state=0).fit(x)
+    assert model.noise_variance_ == pytest.approx(x[:, 1:].var(0).mean(), rel=1e-2)
+
+
 ESTIMATORS = [PPCA(n_components=1)]
 UNBOUND = {
     "LinearGaussian": "Its code is a posterior with a covariance, not one of many points: it is tested against densities above."
 }
 BAD = {
+    "rows without noise": (lambda: PPCA(1).fit(np.outer(np.arange(9.0), [1, 2, 3])), ValueError, "a flat of 1 dimension", "the other 2", "pass fewer components, or LGAE"),
     "as many axes as columns": (lambda: PPCA(4).fit(X), ValueError, "n_components=4", "4 feature", "pass at most 3"),
     "fewer than no axes": (lambda: PPCA(-1).fit(X), ValueError, "n_components=-1", "at least 1", "pass n_components=1"),
 }  # fmt: skip
