@@ -37,7 +37,7 @@ def far(data):
     sums = ({"n": torch.tensor(len(x)), "x": total(x), "xx": total(torch.linalg.vecdot(x, x))} for x in data)
     n, x, xx = all_sum(added(sums)).values()
     middle = (x / n).square().sum()
-    return bool(middle > 1e3 * (xx / n - middle))
+    return bool(middle > 1e3 * (xx / n - middle).abs())  # below 0 where squares are too small for a number
 
 
 def widened(batches):
