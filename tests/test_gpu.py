@@ -136,4 +136,9 @@ def test_the_page_reads_what_the_run_writes(monkeypatch):
     assert lines["LGAE, 20 axes"] == [[2.0], [2.0], []] and lines["TSNE, 140 rows, 3 steps"] == [[2.0], [], [10.0]]
     assert lines["Deep image prior, 8 × 8, 1,800 steps"] == [[2.0], [], [60.0]]
     assert measured.by_device(found["evidence"], "held-out bound") == [[-1.0] * 3] * 2
+    cells = {"passed": 1234, "failed": [1], "whole": False, "left": ["maps", "parts"]}
+    assert measured.of_notebooks(cells).endswith(
+        "1,234 cells kept their checks and their words, and 1 did not; left were maps, parts."
+    )
+    assert "did not; 2 print a number" in measured.of_notebooks(cells | {"whole": True, "drift": [1, 2]})
     assert measured.failures({"failed": [1, 2]}) == 2 and measured.failures({"failed": 3}) == 3

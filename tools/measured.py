@@ -96,13 +96,7 @@ class CardTable(SphinxDirective):
             since = f"; what failed was {tests['since']}" if "since" in tests else ""
             words.append(f"There {tests['passed']:,} tests passed and {failures(tests)} failed{since}.")
         if cells:
-            what = f"{cells['passed']:,} cells kept their checks and their words, and {failures(cells)} did not"
-            words.append(
-                f"Of the notebooks {what}; {len(cells['drift'])} print a number that differs by more than 2 % from "
-                "the stored one."
-                if cells["whole"]
-                else f"The notebooks were not finished: when the time was over, {what}."
-            )
+            words.append(of_notebooks(cells))
         if epochs := found.get("evidence"):
             card, cpu = (said(each, 1, 5) for each in by_device(epochs, "held-out bound"))
             words.append(f"The VAE learns from {epochs[0]['rows']:,} digits of MNIST. Its bound on held-out ones after "
@@ -134,6 +128,16 @@ def timed(found: dict):
 
 def by_device(rows: list[dict], key: str) -> list[list[float]]:
     return [[row[key] for row in rows if row["device"] == device] for device in ("cuda", "cpu")]
+
+
+def of_notebooks(cells: dict) -> str:
+    """What a card said of the notebooks; of a visit that was cut off also which were left."""
+    what = f"{cells['passed']:,} cells kept their checks and their words, and {failures(cells)} did not"
+    if cells["whole"]:
+        far = f"{len(cells['drift'])} print a number that differs by more than 2 % from the stored one"
+        return f"Of the notebooks {what}; {far}."
+    left = f"; left were {', '.join(cells['left'])}" if "left" in cells else ""
+    return f"The notebooks were not finished: when the time was over, {what}{left}."
 
 
 def failures(part: dict) -> int:
