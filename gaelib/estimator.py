@@ -325,7 +325,7 @@ class Map(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
 
     @property
     def _n_features_out(self):
-        return self.n_components
+        return self.embedding_.shape[1]
 
     def fit_transform(self, X: Table, y: Any = None) -> Array:
         """Fit, and give the map: (n, D) -> (n, d)."""

@@ -73,13 +73,10 @@ def say(what, network, x):
 class _Pictures:
     """Rows that may come as pictures, and networks of the caller's or by sizes."""
 
-    @property
-    def _length(self):
-        """E, the length of the code."""
-        return self.n_components
-
     def _rows(self, X, y):
-        return super()._rows(self._flat(X, reset=True), y)
+        data = super()._rows(self._flat(X, reset=True), y)
+        self._length = data.width if self.n_components is None else self.n_components  # E, of this fit
+        return data
 
     def _open(self, X, holes=False):
         return super()._open(self._flat(X), holes)
@@ -136,7 +133,7 @@ class _Samples:
 
     def _draw(self, n, generator):
         """Codes as the model expects them: (n, n_components)."""
-        return torch.randn(n, self.n_components, generator=generator, dtype=torch.float32)
+        return torch.randn(n, self._length, generator=generator, dtype=torch.float32)
 
     def sample(self, n_samples: int = 1, random_state: Seed = None, noise: bool = True) -> np.ndarray:
         """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
@@ -185,7 +182,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
             raise ValueError(f"{few}, and 2 are needed: pass more rows")
 
     def _start(self, data, generator):
-        self._check_support(data)
+        self._check_support(data, self.noise)
         centre, scale = centre_and_scale(data)
         with seeded(int(torch.randint(2**31, (), generator=generator))):
             encoder, decoder = self._networks(data.width, scale)
@@ -207,13 +204,13 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
     def _encoder(self, width):
         """The encoder, where there is one."""
 
-    def _check_support(self, data):
-        if self.noise == "gaussian":
+    def _check_support(self, data, noise):
+        if noise == "gaussian":
             return
         low, high = min(float(x.min()) for x in data), max(float(x.max()) for x in data)
-        if self.noise == "bernoulli" and not 0 <= low <= high <= 1:
+        if noise == "bernoulli" and not 0 <= low <= high <= 1:
             raise ValueError(f"noise='bernoulli' needs entries in [0, 1], got {low:g} to {high:g}: rescale them")
-        if self.noise == "poisson" and low < 0:
+        if noise == "poisson" and low < 0:
             raise ValueError(f"noise='poisson' needs counts of at least 0, got {low:g}: pass counts")
 
     def _check_networks(self, joint, x):
@@ -270,7 +267,7 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def score_samples(self, X: Table) -> Array:
         """(n, D) -> (n,), nats: log q_r(x|e(x)), or at T = 1 an importance-weighted bound on the log evidence."""
-        self._check_support(data := self._open(X))
+        self._check_support(data := self._open(X), self.joint_.noise)
         return data.map(lambda x: torch.cat([self._scores(self.joint_, part) for part in x.split(ROWS)]))
 
     def transform(self, X: Table) -> Array:

@@ -8,9 +8,7 @@ import pytest
 import registry
 import torch
 from gaelib import (
-    GGAE,
     LGAE,
-    LLGAE,
     MPPCA,
     PPCA,
     KMeans,
@@ -394,21 +392,41 @@ def test_numbers_of_numpy_are_hyperparameters_like_others(model):
     assert found[0] == found[1] and len(found[0])
 
 
-OTHERS = {"n_clusters": 5, "n_components": 3, "max_iter": 1, "tol": 0.5, "random_state": 7, "n_init": 3, "C": 9.0}
+OTHERS = {
+    "n_clusters": 5, "n_components": 3, "max_iter": 1, "tol": 0.5, "random_state": 7, "n_init": 3, "C": 9.0, "hidden": (4,),
+    "noise": "bernoulli", "corruption": "poisson", "alpha": 9.0, "absorb": 0.1, "step": 0.5, "weight": 9.0,
+    "beta_loss": "kullback-leibler", "n_heads": 3,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "model",
-    [km(), LGAE(1), LLGAE(2, 1, random_state=0), PPCA(1), MPPCA(2, 1, random_state=0), GGAE(2, 1, variance=9.0, tol=0.1, random_state=0),
-     LogisticRegression()],
-    ids=lambda model: type(model).__name__,
-)  # fmt: skip
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*small enough", "ignore:.*fall into"
+)
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
 def test_set_params_after_fit_changes_nothing(model):
-    rows = np.random.default_rng(0).normal(size=(30, 4)) + 9 * (np.arange(30) % 2)[:, None]
-    model.fit(rows, *([np.arange(30) % 2] if isinstance(model, LogisticRegression) else []))
-    asked = [each for each in ("transform", "predict", "score_samples", "predict_proba") if hasattr(model, each)]
-    before = [getattr(model, each)(rows) for each in asked]
+    rows = np.abs(np.random.default_rng(0).normal(size=(30, 4)) + 9 * (np.arange(30) % 2)[:, None])
+    model = clone(model).fit(rows, np.arange(30) % 2)
+    before = said_by(model, rows)
     model.set_params(**{name: value for name, value in OTHERS.items() if name in model.get_params()})
-    assert all(np.array_equal(getattr(model, each)(rows), one) for each, one in zip(asked, before, strict=True))
-    if hasattr(model, "inverse_transform"):
-        assert model.inverse_transform(before[0]).shape == rows.shape
+    for one, other in zip(before, said_by(model, rows), strict=True):
+        assert np.array_equal(one, other)
+
+
+def said_by(model, rows):
+    """What a fitted model answers, decodes and draws, and what it calls its columns."""
+    names = ("transform", "predict", "score_samples", "predict_proba", "score_field")
+    found = [getattr(model, name)(rows) for name in names if hasattr(model, name)]
+    found += (
+        [model.inverse_transform(found[0])]
+        if hasattr(model, "inverse_transform") and hasattr(model, "transform")
+        else []
+    )
+    found += [model.sample(3, random_state=0)] if hasattr(model, "sample") else []
+    return [*found, *([model.get_feature_names_out()] if hasattr(model, "get_feature_names_out") else [])]
+
+
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_columns_have_no_names_before_a_fit(model):
+    if hasattr(model, "get_feature_names_out"):
+        with pytest.raises(NotFittedError):
+            clone(model).get_feature_names_out()

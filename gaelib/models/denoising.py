@@ -143,14 +143,10 @@ class DenoisingAutoencoder(_Encoded):
         if share and not is_word(self.amount, "auto") and self.amount >= 1:
             raise ValueError(f"amount={self.amount} is no share of the entries: pass one below 1, such as amount=0.25")
 
-    def _check_support(self, data):
-        super()._check_support(data)
+    def _check_support(self, data, noise):
+        super()._check_support(data, noise)
         if self.corruption == "poisson" and (low := min(float(x.min()) for x in data)) < 0:
             raise ValueError(f"corruption='poisson' needs counts of at least 0, got {low:g}: pass counts")
-
-    @property
-    def _length(self):
-        return self.n_features_in_ if self.n_components is None else self.n_components
 
     def _networks(self, width, scale):
         auto = KINDS[self.corruption] * (scale if self.corruption == "gaussian" else 1)
@@ -197,9 +193,10 @@ class DenoisingAutoencoder(_Encoded):
         ValueError
             For another corruption than Gaussian noise.
         """
-        if self.corruption != "gaussian":
-            raise ValueError(f"score_field is exact for corruption='gaussian', got {self.corruption!r}: fit with that")
-        return self._open(X).map(lambda x: (self._denoised(self.joint_, x) - x) / self.amount_**2)
+        data, kind = self._open(X), self.joint_.corrupt.kind
+        if kind != "gaussian":
+            raise ValueError(f"score_field is exact for corruption='gaussian', got {kind!r}: fit with that")
+        return data.map(lambda x: (self._denoised(self.joint_, x) - x) / self.amount_**2)
 
     def sample(
         self,
@@ -229,8 +226,8 @@ class DenoisingAutoencoder(_Encoded):
         for name, value in (("n_samples", n_samples), ("steps", steps)):
             need_integer(name, value)
         need_choice("chain", chain, CHAINS)
-        if chain == "langevin" and self.corruption != "gaussian":
-            raise ValueError(f"chain='langevin' needs corruption='gaussian', got {self.corruption!r}: use 'sampled'")
+        if chain == "langevin" and (kind := self.joint_.corrupt.kind) != "gaussian":
+            raise ValueError(f"chain='langevin' needs corruption='gaussian', got {kind!r}: use 'sampled'")
         joint = copy.deepcopy(self.joint_).cpu()  # by the same draws wherever it was fitted
         draw = torch.Generator().manual_seed(draw_seed(random_state))
         x = self._first(joint, n_samples, start, draw)

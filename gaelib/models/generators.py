@@ -123,7 +123,7 @@ class GLO(_Cloud, _Neural):
     def _start(self, data, generator):
         joint = super()._start(data, generator)
         draw = torch.Generator().manual_seed(data.memo["seed"] + rank_and_size()[0])
-        codes = into_ball(torch.randn(len(data), self.n_components, generator=draw, dtype=torch.float32))
+        codes = into_ball(torch.randn(len(data), self._length, generator=draw, dtype=torch.float32))
         joint.register_buffer("codes", like(joint.decoder, codes.to(data.device)))
         return joint
 
@@ -147,7 +147,7 @@ class GLO(_Cloud, _Neural):
         found = []
         for _ in range(self.restarts):
             z = (
-                into_ball(torch.randn(1, self.n_components, generator=draw, dtype=torch.float32))
+                into_ball(torch.randn(1, self._length, generator=draw, dtype=torch.float32))
                 .to(x.device)
                 .expand(len(x), -1)
             )
@@ -225,9 +225,11 @@ class GradientOrigin(_Cloud, _Neural):
 
     def _answer(self, joint, generator=None, shared=False, rows=None):
         def origin(joint, x):
-            return like(joint.decoder, x.new_zeros(len(x), self.n_components))
+            return like(joint.decoder, x.new_zeros(len(x), self._length))
 
-        unit = 2 * joint.log_variance.exp() if self.noise == "gaussian" else 1.0  # of the squared error, whatever sigma
+        unit = (
+            2 * joint.log_variance.exp() if joint.noise == "gaussian" else 1.0
+        )  # of the squared error, whatever sigma
         return Climb(origin, 1, (FAST * joint.tenth_step).exp() * unit, unroll=True)
 
     def _code(self, joint, x):
@@ -281,7 +283,7 @@ class IMLE(_Samples, _Neural):
     def _answer(self, joint, generator=None, shared=False, rows=None):
         def draw(n):
             device = joint.scale.device
-            z = torch.randn(n, self.n_components, generator=generator, device=device, dtype=torch.float32)
+            z = torch.randn(n, self._length, generator=generator, device=device, dtype=torch.float32)
             return (z := like(joint.decoder, z)), normal(z)
 
         return BestOf(draw, self.candidates)

@@ -137,9 +137,7 @@ def answerer(measured, model, T, start, restarts, steps, random_state):
         raise ValueError(f"T={T} needs a posterior in closed form, and 0 are known of {name}: pass T=0, or use MPPCA")
     if not isinstance(joint, Network):
         return Soft(1.0) if T else Exact(), max(measured.means.numel(), measured.lift.numel()) // measured.A.shape[1]
-    width, like = getattr(model, "n_components", None), next(joint.buffers())
-    if hasattr(model, "n_components") and width is None:  # a code as long as the row
-        width = model.n_features_in_
+    width, like = getattr(model, "_length", None), next(joint.buffers())
     if start is not None:
         z = view(real(start, "start")).to(like)
         if z.ndim != 2 or not len(z) or z.shape[1] != (width or z.shape[-1]):
