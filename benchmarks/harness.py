@@ -15,6 +15,7 @@ from gaelib.solvers.threads import each, shared
 from threadpoolctl import threadpool_limits
 
 PACKAGE = Path(__file__).parents[1] / "gaelib"
+HELD = ("OPENBLAS_", "OMP_", "MKL_", "BLIS_", "ONEDNN_", "DNNL_", "ATEN_CPU_", "GOTO_")  # variables of who multiplies
 
 
 def machine():
@@ -31,6 +32,7 @@ def machine():
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
+        "held by": sorted(name for name in os.environ if name.startswith(HELD)),
         "torch": torch.__version__.split("+")[0],
     }
 

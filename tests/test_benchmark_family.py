@@ -108,3 +108,11 @@ def test_a_clock_that_ticks_too_slowly_is_not_trusted(monkeypatch):
     readings = iter([0.0, 0.0, 0.01])
     monkeypatch.setattr(family.time, "process_time", lambda: next(readings))
     assert family.tick() == 0.01
+
+
+def test_a_stored_figure_says_what_held_the_blas(monkeypatch):
+    for name in harness.machine()["held by"]:
+        monkeypatch.delenv(name)
+    assert harness.machine()["held by"] == []
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert harness.machine()["held by"] == ["OPENBLAS_CORETYPE"]
