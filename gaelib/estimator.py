@@ -85,6 +85,7 @@ class Fitting(BaseEstimator):
     _on_step = None  # who hears of each step, during a fit
     _small = 0  # entries of a table, up to which a fit is faster on one thread
     _in_blocks = False  # whether blocks of rows are handed to threads
+    _wide = False  # whether squares of the data are in float64 whatever their dtype
     _goes_on = False  # whether a fit is made of passes, of which it tells and after which it can go on
 
     def _terms(self) -> tuple[str, str, str]:
@@ -160,14 +161,13 @@ class Fitting(BaseEstimator):
 
     def _best(self, data, was):
         validate(self)
-        need_digits(max(gather(data.largest)), data.dtype)
+        need_digits(max(gather(data.largest)), torch.float64 if self._wide else data.dtype)
         self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
         generator = torch.Generator().manual_seed(from_first(draw_seed(self.random_state)))
-        found, before = [], []
+        found, before, history = [], [], []
         starts = self._starts(data, generator)
         if self._goes_on and self.warm_start and hasattr(self, "joint_"):
             starts, before = self._gone_on(data, was)
-        history = []
         try:
             for joint in starts:
                 history = list(before)

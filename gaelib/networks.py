@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .core import Amortise, bound, climb, objective
@@ -73,6 +74,8 @@ def say(what, network, x):
 class _Pictures:
     """Rows that may come as pictures, and networks of the caller's or by sizes."""
 
+    _wide = True
+
     def _rows(self, X, y):
         data = super()._rows(self._flat(X, reset=True), y)
         self._length = data.width if self.n_components is None else self.n_components  # E, of this fit
@@ -123,6 +126,7 @@ class _Pictures:
 
     def inverse_transform(self, Z: Table) -> Array:
         """What codes decode to, the mean of q_r(x|z): (n, n_components) -> (n, D), or pictures as fit saw them."""
+        check_is_fitted(self)
         with torch.no_grad():
             x = self._decode(Z, self._length, lambda z: self.joint_.decode(z))
         return x if self.shape_ is None else x.reshape(len(x), *self.shape_)
@@ -137,6 +141,7 @@ class _Samples:
 
     def sample(self, n_samples: int = 1, random_state: Seed = None, noise: bool = True) -> np.ndarray:
         """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
+        check_is_fitted(self)
         need_integer("n_samples", n_samples)
         need_switch("noise", noise)
         draw = torch.Generator().manual_seed(draw_seed(random_state))
