@@ -40,7 +40,7 @@ class Grid:
     ----------
     spacing : float
         Between nodes, in the map's units, at most; a narrow map has 32 of them.  The sums' error falls
-        like its fourth power, that of the slopes like its third.
+        like its fourth power, that of the slopes like its third; of the nearest points it is mostly noise.
 
     Examples
     --------
