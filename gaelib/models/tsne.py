@@ -292,8 +292,8 @@ class TSNE(Map):
                     history.append(self._objective(y, P, sums))
                     bar.set_postfix_str(f"KL {-history[-1] - P.entropy:.4f} nats")
                 slope = joint.slope(P, sums, exaggeration)
-                # A grid's error turns its sign from cell to cell, and so slopes against moves: gains stay small, the map
-                # opens more slowly, and after as many steps its divergence is higher than a finer grid's.
+                # A grid's error turns its sign from cell to cell, and so slopes against moves: gains stay small, the
+                # map opens more slowly, and after as many steps its divergence is higher than a finer grid's.
                 gain = torch.where((slope > 0) == (move > 0), gain + 0.2, gain * 0.8).clamp_(min=0.01)
                 move.mul_(momentum).addcmul_(gain, slope, value=rate)
                 y.add_(move - (y + move).mean(0))  # at once: an interrupt finds a whole step
