@@ -335,6 +335,11 @@ def test_a_small_fall_beyond_rounding_is_said(script, size):
         follow(*script, size=size)
 
 
+def test_a_fall_within_the_rounding_of_a_large_value_is_none(recwarn):
+    follow(1e6, 1e6 + 1e-6, 1e6 + 1e-6 - 4e-9)
+    assert not recwarn.list
+
+
 def test_the_first_fall_is_named():
     with pytest.warns(RuntimeWarning, match=r"by 0\.5 nats at step 2, from 1 to 0\.5:"):
         follow(0.0, 1.0, 0.5, 1.5, 0.25, 2.0)
@@ -351,6 +356,14 @@ def test_sums_of_parts_are_sums_of_all_in_float64():
     for name, value in parts.items():
         assert value.dtype == torch.float64
         assert torch.allclose(value, whole[name], rtol=1e-6, atol=1e-6), name
+
+
+def test_nats_of_float32_are_added_in_float64():
+    class Uneven(Shift):
+        def log_joint(self, x, z):
+            return torch.tensor([1e8, 1.0, -1e8])
+
+    assert core.sums(Uneven(), [data(3, 1)], Exact())["objective"] == 1
 
 
 def test_an_answer_may_bring_its_own_sums():
