@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from gaelib import GGAE, LGAE, LLGAE, MPPCA, NMF, PPCA, VAE, Autoencoder, Memory, data
 from gaelib.joints.flats import Flats
-from gaelib.joints.network import Network, layers
+from gaelib.joints.network import Network, decode_mean, layers, run
 from gaelib.models.sensing import sense
 from gaelib.pictures.image_prior import Linear, deep_image_prior
 from gaelib.rows import at
@@ -41,8 +41,7 @@ FEW = 8  # test pictures of the image prior, which takes seconds for each; the e
 DREAMT = {"tuned": 4, "steps": (50, 100, 200, 300)}
 PRICES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NOMINAL, VARIES = (0.5, 0.8, 0.9, 0.95), 1e-3  # pixels of less variance are blank in nearly all pictures
-EPOCHS, BATCH, RATE, COPIES = 24, 250, 2e-3, 2  # of a network; copies of each picture, moved by a pixel or none
-DROPPED = {"AE": 0.1, "VAE": 0.0}  # the share of entries that the encoder does not see while it learns
+EPOCHS, BATCH, RATE, COPIES = 40, 500, 4e-3, 2  # of a network; copies of each picture, moved by a pixel or none
 HIDDEN, DEVICE = (500, 500), "cuda" if torch.cuda.is_available() else "cpu"
 CLIMBS = {"held": 40, "restarts": 10, "steps": 150}  # of a network's codes; its sigma^2 is chosen on so many pictures
 OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:6]
@@ -232,6 +231,17 @@ class Grey(nn.Module):
         return (self.net(z).sigmoid() - self.mean) / self.scale
 
 
+class Quick(nn.Module):
+    """A decoder whose layers are in bfloat16 where a code climbs, in float32 where its picture is judged."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, z):
+        return run(self.net, z, torch.is_grad_enabled())
+
+
 class White(nn.Module):
     """Codes with mean 0 and covariance 1, turned into those of an autoencoder."""
 
@@ -264,13 +274,13 @@ def network(kind, of, seed=0):
         return joblib.load(path)
     X, start = images(of)[0], time.process_time()
     torch.manual_seed(seed)
-    sizes = (*HIDDEN, CODE) if kind == "AE" else (*HIDDEN, 2 * CODE)
-    encoder = nn.Sequential(nn.Dropout(DROPPED[kind]), layers(D, *sizes))
-    options = {"encoder": encoder, "max_epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "random_state": seed}
-    options |= {"hidden": HIDDEN, "validation": 0.01, "patience": EPOCHS}
+    options = {"hidden": HIDDEN, "max_epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "random_state": seed}
+    options |= {"validation": 0.01, "patience": EPOCHS}
     if kind == "AE":  # greys of a sigmoid
         mean, scale = torch.from_numpy(X.mean(0, dtype=np.float64)), float(X.std(dtype=np.float64))
-        model = Autoencoder(CODE, decoder=Grey(layers(CODE, *reversed(HIDDEN), D), mean.float(), scale), **options)
+        net = layers(CODE, *reversed(HIDDEN), D)
+        decode_mean(net, "bernoulli", mean)
+        model = Autoencoder(CODE, decoder=Grey(net, mean.float(), scale), **options)
     else:
         model = VAE(CODE, noise="bernoulli", **options)
     path.parent.mkdir(exist_ok=True)
@@ -278,15 +288,18 @@ def network(kind, of, seed=0):
     return joblib.load(path)
 
 
+def quick(joint, *before):
+    """A trained joint with a normal prior of what ``before`` turns into its codes, which climbs in bfloat16."""
+    decoder = Quick(nn.Sequential(*before, joint.decoder))
+    return Network(decoder, noise=joint.noise, prior="normal", centre=joint.centre, scale=float(joint.scale))
+
+
 def climbed(kind):
     """A trained decoder; sigma^2 is chosen about what it leaves of training pictures, and an AE's codes are whitened."""
 
     def fit(X):
-        model, joint, own = fit.model, fit.model.joint_, rebuilt(fit.model, X[:5000])
-        if kind == "AE":
-            white = White(torch.as_tensor(model.transform(X)))
-            decoder = nn.Sequential(white, joint.decoder)
-            joint = Network(decoder, prior="normal", centre=joint.centre, scale=float(joint.scale))
+        model, own = fit.model, rebuilt(fit.model, X[:5000])
+        joint = quick(model.joint_, *([White(torch.as_tensor(model.transform(X)))] if kind == "AE" else []))
         z = np.random.default_rng(0).normal(size=(CLIMBS["restarts"], CODE)).astype(np.float32)
 
         def prior(y, A, noise, share):
@@ -306,7 +319,7 @@ def rebuilt(model, X):
 
 def floor(model, X):
     """What a network leaves of pictures at the best code, which climbs from the encoder's answer."""
-    x, joint = torch.as_tensor(X, device=DEVICE), model.joint_
+    x, joint = torch.as_tensor(X, device=DEVICE), quick(model.joint_)
     with at(x.device, joint):
         z = torch.as_tensor(model.transform(X), device=DEVICE)
         for rate in (0.1, 0.03, 0.01):
@@ -399,7 +412,7 @@ def keep(path, found):
 
 
 def summary(found):
-    """The tables: mean and standard deviation over the matrices, what each fit took, coverage, pictures."""
+    """The tables: mean and standard deviation over matrices and trainings, what each fit took, coverage, pictures."""
     rows, fits = ([row for part in found for row in part[name]] for name in ("rows", "fits"))
     table, sure, pictures, fits = [], [], [], averaged(fits)
     for of in SETS:
@@ -430,14 +443,14 @@ def summary(found):
 
 
 def averaged(fits):
-    """One row for the trainings of a network: how many, and the means of what each took and leaves."""
+    """One row for the trainings of a network: how many, the means of what each took and leaves, and what each leaves."""
     rows = {}
     for row in fits:
         rows.setdefault((row["set"], row["prior"]), []).append(row)
     for mine in (each for each in rows.values() if "seed" in each[0]):
         first = mine[0]
         mean = {key: round_to(np.mean([row[key] for row in mine])) for key in ("own", "floor", "fit_seconds")}
-        mine[:] = [first | mean | {"trainings": len(mine)}]
+        mine[:] = [first | mean | {"owns": [row["own"] for row in mine], "trainings": len(mine)}]
         del mine[0]["seed"]
     return [row for mine in rows.values() for row in mine]
 
@@ -463,10 +476,10 @@ def full(priors=(*PRIORS, DREAM), sets=tuple(SETS), rows=None, seeds=(0,)):
                 store("sensing", merged(stored, summary(found)), 1)
 
 
-def trainings(seed):
+def trainings(seed, sets=tuple(SETS), networks=NETWORKS):
     """The networks of one seed and their rows: side by side with other seeds, and nothing is stored yet."""
     torch.set_num_threads(1)
-    for of, name in itertools.product(SETS, NETWORKS):
+    for of, name in itertools.product(sets, networks):
         start = time.perf_counter()
         task(of, name, seed=seed)
         print(f"{time.perf_counter() - start:.0f} s: {of}, {name}, seed {seed}", flush=True)
