@@ -229,7 +229,7 @@ class Grey(nn.Module):
         self.register_buffer("mean", mean)
 
     def forward(self, z):
-        return (self.net(z).sigmoid() - self.mean) / self.scale
+        return (self.net(z).float().sigmoid() - self.mean) / self.scale
 
 
 class Quick(nn.Module):
@@ -277,15 +277,14 @@ def network(kind, of, seed=0):
     torch.manual_seed(seed)
     options = {"hidden": HIDDEN, "max_epochs": EPOCHS[of], "batch_size": BATCH, "lr": RATE, "random_state": seed}
     options |= {"validation": 0.01, "patience": EPOCHS[of]}
-    if kind == "AE":  # greys of a sigmoid
-        mean, scale = torch.from_numpy(X.mean(0, dtype=np.float64)), float(X.std(dtype=np.float64))
-        net = layers(CODE, *reversed(HIDDEN), D)
-        decode_mean(net, "bernoulli", mean)
-        model = Autoencoder(CODE, decoder=Grey(net, mean.float(), scale), **options)
-    else:
-        model = VAE(CODE, noise="bernoulli", **options)
+    pictures = moved(X)
+    mean = torch.from_numpy(pictures.mean(0, dtype=np.float64))
+    scale = float(pictures.var(0, dtype=np.float64).mean()) ** 0.5  # both as the model has them from the same pictures
+    net = layers(CODE, *reversed(HIDDEN), D)
+    decode_mean(net, "bernoulli", mean)
+    model = {"AE": Autoencoder, "VAE": VAE}[kind](CODE, decoder=Grey(net, mean.float(), scale), **options)
     path.parent.mkdir(exist_ok=True)
-    joblib.dump((model.fit(moved(X)), time.process_time() - start), path)
+    joblib.dump((model.fit(pictures), time.process_time() - start), path)
     return joblib.load(path)
 
 
