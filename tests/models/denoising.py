@@ -307,6 +307,15 @@ def test_an_interrupt_keeps_the_best(model, digits, monkeypatch):
 
 # --- for the tests that go over every model: tests/registry.py ---
 
+
+def test_every_level_is_scored_with_the_spread_of_the_clean_row_given_the_noisy_one():
+    """Of rows N(0, 4): sigma^2 4 / (sigma^2 + 4)."""
+    levels, sigma = Levels(layers(2, 1), 0.1, 10.0, torch.zeros(1), 2.0), torch.tensor([[0.5], [3.0]])
+    spread = (4 * sigma**2 / (4 + sigma**2)).sqrt()
+    wanted = torch.distributions.Normal(torch.ones(2, 1), spread).log_prob(torch.zeros(2, 1)).sum(1)
+    assert torch.allclose(levels.log_joint(torch.zeros(2, 1), (torch.ones(2, 1), sigma)), wanted)
+
+
 ESTIMATORS = [DenoisingAutoencoder(**QUICK), ContractiveAutoencoder(4, **QUICK)]
 ALONE = {
     "DenoisingAutoencoder": "No library offers one: its reference is the score of a mixture, which is known.",
