@@ -214,6 +214,7 @@ class Rows:
         self.home = torch.device("cpu") if self.kind is None else self.kind.device
         self.device = pick_device(estimator.device, self.kind)
         self.width = first.shape[1]
+        self.first = view(first[:1]).detach().cpu().clone()  # an origin near all rows, without a reading
         self.memo = {}  # what a model remembers of these rows during a fit
         forms = [(len(part), str(part.dtype)[-2:]) for part in chain([first], tables if reset else ())]
         self.dtype = torch.float64 if any(bits == "64" for _, bits in forms) else torch.float32

@@ -228,7 +228,7 @@ class GaussianMixture(_Mixtures):
 
 def column_variance(data: Rows) -> float:
     """The mean variance of a column, over all batches and processes; two passes."""
-    n, first = torch.tensor(float(len(data)), dtype=torch.float64), from_first(data.take(torch.tensor([0])).cpu())
+    n, first = torch.tensor(float(len(data)), dtype=torch.float64), from_first(data.first)
     sums = all_sum({"n": n, "x": sum(total(x - first.to(x)).cpu() for x in data)})  # from there equal rows are 0
     mean = sums["x"] / sums["n"]
     square = sum(total((x - first.to(x) - mean.to(x)).square()).sum().cpu() for x in data)
