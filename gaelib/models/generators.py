@@ -146,11 +146,8 @@ class GLO(_Cloud, _Neural):
         draw = torch.Generator().manual_seed(0)
         found = []
         for _ in range(self.restarts):
-            z = (
-                into_ball(torch.randn(1, self._length, generator=draw, dtype=torch.float32))
-                .to(x.device)
-                .expand(len(x), -1)
-            )
+            z = into_ball(torch.randn(1, self._length, generator=draw, dtype=torch.float32))
+            z = z.to(x.device).expand(len(x), -1)
             z = like(joint.decoder, z)
             for steps, lr in SEARCH:
                 z = self._climb(joint, x, z, steps, lr)
@@ -227,9 +224,8 @@ class GradientOrigin(_Cloud, _Neural):
         def origin(joint, x):
             return like(joint.decoder, x.new_zeros(len(x), self._length))
 
-        unit = (
-            2 * joint.log_variance.exp() if joint.noise == "gaussian" else 1.0
-        )  # of the squared error, whatever sigma
+        # Of the squared error, whatever sigma is.
+        unit = 2 * joint.log_variance.exp() if joint.noise == "gaussian" else 1.0
         return Climb(origin, 1, (FAST * joint.tenth_step).exp() * unit, unroll=True)
 
     def _code(self, joint, x):
