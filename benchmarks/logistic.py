@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression as Reference
 from .harness import alone, limited, race, round_to, thread_counts
 
 ROWS, C = 6000, 1.0
-TOLS = {"gaelib": 3e-2, "scikit-learn": 1e-5}  # the loosest of 1, 3, 10, ... that end CLOSE in both dtypes
+TOLS = {"gaelib": 3e-1, "scikit-learn": 1e-5}  # the loosest of 1, 3, 10, ... that end CLOSE in both dtypes
 WANTED = 0.8  # seconds over scikit-learn's, at most
 CLOSE = 5e-6  # nats per sample below the best objective found, at most
 MAKES = {
