@@ -48,7 +48,7 @@ def test_a_notebook_that_hangs_is_named_and_loses_the_others_nothing(tmp_path, m
     for name in ("good", "bad", "stuck"):
         (tmp_path / f"book/idea/{name}.ipynb").write_text("")
     failed = '<testsuites><testcase classname="bad" name="Cell 3"><failure>no</failure></testcase></testsuites>'
-    said = {"good": (REPORT, 1), "bad": (failed, 1), "stuck": (None, 60)}
+    said = {"good": (REPORT, 1), "bad": (failed, 1), "stuck": (None, 1000)}
 
     def command(path, *_, report):
         text, seconds = said[Path(path).stem]
@@ -57,8 +57,10 @@ def test_a_notebook_that_hangs_is_named_and_loses_the_others_nothing(tmp_path, m
 
     monkeypatch.setattr(gpu, "ROOT", tmp_path)
     monkeypatch.setattr(gpu, "command", command)
-    begun, rows = time.monotonic(), list(gpu.notebooks(True, 3))
-    assert time.monotonic() - begun < 20 and len(rows) == 3 and not any(row["whole"] for row in rows)
+    ended = gpu.ended  # the limit that counts is short, and the others' long enough for a busy machine
+    monkeypatch.setattr(gpu, "ended", lambda words, limit: ended(words, 1 if "stuck" in words[-1] else limit))
+    rows = list(gpu.notebooks(True, 100))
+    assert len(rows) == 3 and not any(row["whole"] for row in rows)
     assert rows[-1]["left"] == ["stuck"] and rows[-1]["by notebook"].keys() == {"good", "bad"}
     assert (rows[-1]["passed"], rows[-1]["skipped"]) == (2, 1)
     assert {row["where"] for row in rows[-1]["failed"]} == {"a two", "bad Cell 3"}
@@ -101,10 +103,8 @@ def test_without_a_card_it_is_refused_and_quick_stores_nothing(tmp_path, monkeyp
 
 
 def test_a_part_has_a_limit():
-    begun = time.monotonic()
     with pytest.raises(TimeoutError, match="1 s"), gpu.at_most(1):
-        time.sleep(5)
-    assert time.monotonic() - begun < 3
+        time.sleep(60)
 
 
 def test_runs_of_an_earlier_visit_stay(tmp_path):
