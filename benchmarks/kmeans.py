@@ -68,8 +68,9 @@ def parts(X, K, passes, threads):
     """Seconds of so many readings of all rows, and products with all centres, which a fit by the full table needs."""
     x = torch.from_numpy(X)
     joint, rows = Flats(x[:K]), x.split(PART // X.shape[1])
-    known = Known(joint, [x[:1000]])
-    known._look(joint)
+    with torch.no_grad():  # as a fit does, which multiplies by another library then
+        known = Known(joint, [x[:1000]])
+        known._look(joint)
     read, multiply = (passes * alone(work, rows, threads) for work in (torch.sum, known.product))
     return {"K": K, "passes": passes, "threads": threads, "read": round_to(read), "product": round_to(multiply)}
 
