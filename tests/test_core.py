@@ -159,6 +159,11 @@ def test_climb_takes_tuples_and_projects():
     assert torch.allclose(z[0], torch.ones(3, 2)) and torch.allclose(z[1], -torch.ones(3, 1))
 
 
+def test_a_climb_of_which_one_part_leaves_is_refused():
+    with pytest.raises(FloatingPointError, match="lower lr"):
+        climb(lambda z: (z[0] ** 4).sum(1) - z[1].square().sum(1), (torch.ones(1, 1), torch.ones(1, 1)), 99, 0.5)
+
+
 def gradient(infer, x):
     joint = Shift()
     return torch.autograd.grad(objective(joint, x, infer).sum(), joint.m)[0]

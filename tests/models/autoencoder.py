@@ -114,11 +114,28 @@ def test_every_noise_is_a_density(noise):
     assert abs(total - 1) < 1e-5 and abs(mean - float(joint.decode(z))) < 1e-4
 
 
+@pytest.mark.parametrize("noise", ["gaussian", "bernoulli", "poisson"])
+def test_entries_that_are_not_there_are_not_scored(noise):
+    joint, there = Network(nn.Identity(), noise=noise, variance=0.3, prior="flat"), torch.tensor([[True, False, True]])
+    x, z = torch.tensor([[1.0, 0.0, 1.0]]), torch.tensor([[0.3, 2.0, -0.4]])
+    assert torch.allclose(joint.log_joint(x, z, there), joint.log_joint(x[:, ::2], z[:, ::2]))
+
+
 def test_the_prior_is_a_density():
     joint = Network(layers(1, 1), prior="normal", noise="bernoulli")
     z = torch.linspace(-9, 9, 4001)[:, None]
     both = sum(joint.log_joint(torch.full_like(z, x), z).exp() for x in (0.0, 1.0))
     assert abs(float(both.detach().sum()) * 18 / 4000 - 1) < 1e-5
+
+
+@BOTH
+@pytest.mark.parametrize("noise", ["bernoulli", "poisson"])
+def test_learning_starts_from_the_mean_picture(model, noise, digits):
+    """After steps of no length, a code of no effect decodes to the mean of the data."""
+    X = digits[:, 18:30] / 16
+    last = model(2, noise=noise, lr=1e-12, **QUICK).fit(X).joint_.decoder[-1].bias.detach()
+    start = last.sigmoid() if noise == "bernoulli" else last.exp()
+    assert np.abs(start.numpy() - X.mean(0).clip(1e-3)).max() < 1e-6
 
 
 @BOTH

@@ -12,7 +12,7 @@ from gaelib.core import Amortise, Joint, ascend, objective
 from gaelib.joints.denoiser import Corruption, Levels
 from gaelib.joints.network import Network, layers, tied
 from gaelib.joints.rbm import RBM
-from gaelib.models.denoising import Contracted, Corrupted
+from gaelib.models.denoising import Contracted, Corrupted, jacobian
 from gaelib.training import adam, one_cycle
 from torch import nn
 
@@ -119,6 +119,16 @@ def test_the_price_is_the_jacobian_of_each_row():
     assert torch.allclose(-bonus, by_hand)
 
 
+def test_the_price_is_paid_in_the_same_nats_as_the_error(digits):
+    """weight times squared slopes per standard deviation of the data, over 2 sigma^2 in units of its square."""
+    model = ContractiveAutoencoder(4, weight=0.7, **QUICK).fit(digits)
+    joint, x = model.joint_, torch.tensor(digits[:5])
+    scale = float(joint.scale)
+    slopes = jacobian(lambda x: model._code(joint, x), x) * scale
+    by_hand = 0.7 * slopes.square().sum((1, 2)) * scale**2 / (2 * model.variance_)
+    assert torch.allclose(-model._answer(joint)(joint, x)[1], by_hand, rtol=1e-5)
+
+
 def test_an_untied_price_can_be_dodged_and_a_tied_one_cannot():
     """Ledger K3: a code a hundred times smaller costs ten thousand times less, and decodes to the same row."""
     with torch.random.fork_rng():
@@ -189,6 +199,11 @@ def test_many_levels_are_exact_for_a_gaussian():
         assert abs(float(x.mean()) - 5) < 0.1 and abs(float(x.std()) / 3 - 1) < 0.03
         at = torch.tensor([[6.0]])
         assert torch.allclose(levels.score_field(at, 4.0), torch.tensor([[-1.0 / 25]]))
+        high = Levels(network, 3.0, 50.0, torch.tensor([5.0]), 3.0)  # its last rows, of variance 18, are denoised
+        assert abs(float(high.sample(20000, 200, torch.Generator().manual_seed(0)).std()) / 4.5**0.5 - 1) < 0.05
+        network.weight[0, 1] = 1.0  # of the level alone
+        level = torch.tensor([[math.e**2]])
+        assert torch.allclose(levels.denoiser(torch.zeros(1, 1), level), 0.5 * level / (1 + level**2).sqrt())
 
 
 @pytest.mark.parametrize("units", ["gaussian", "binary"])
@@ -217,6 +232,11 @@ def test_walkback_leads_rows_away():
     x, draw = torch.tensor(X), torch.Generator().manual_seed(0)
     moved = [float((model._led_away(walked.joint_, x, draw) - x).square().sum(1).mean()) for model in (plain, walked)]
     assert moved[1] > 1.3 * moved[0]
+    first, last = (
+        corrupt(x, torch.Generator().manual_seed(0))
+        for corrupt in (walked.joint_.corrupt, lambda x, draw: walked._led_away(walked.joint_, x, draw))
+    )
+    assert abs(float((first == last).all(1).double().mean()) - 1 / 8) < 0.03  # three rounds, each with even odds
 
 
 @BOTH

@@ -89,6 +89,18 @@ def test_the_penalty_flattens_the_critic():
     assert steep[1] < 0.2 * steep[0]
 
 
+def test_a_step_pays_half_the_penalty_times_the_squared_slope():
+    """Of a linear critic w x, whose squared slope is w^2: a step of length 1 is shorter by penalty w."""
+    real, fake, weights = *normals(50), []
+    for penalty in (0.0, 0.3):
+        joint = Crowds(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False), torch.zeros(1), 1.0)
+        joint.critic.weight.data.fill_(2.0), joint.decoder.weight.data.fill_(1.0)
+        movers = torch.optim.SGD(joint.critic.parameters(), 1.0), torch.optim.SGD(joint.decoder.parameters(), 0.0)
+        list(duel(joint, [(real.clone(), fake)], movers, "non-saturating", penalty))
+        weights.append(float(joint.critic.weight.detach()))
+    assert weights[0] - weights[1] == pytest.approx(0.3 * 2.0, rel=1e-5)
+
+
 def test_it_learns_where_the_data_are():
     X = np.random.default_rng(0).normal(size=(1000, 2)) @ [[2.0, 1.0], [0.0, 0.5]] + [5.0, -3.0]
     for seed in range(2):

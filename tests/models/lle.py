@@ -115,6 +115,11 @@ def test_copies_are_neighbours(roll):
     assert np.isfinite(y).all() and np.abs(y[:150] - y[150:]).max() < 0.05 * np.ptp(y)
 
 
+def test_a_point_among_copies_of_itself_has_even_weights():
+    same = Barycentre(torch.ones(3, 2, dtype=torch.float64), torch.tensor([[1, 2], [0, 2], [0, 1]]))
+    assert (same.argmax(same.points) == 0.5).all()
+
+
 def test_groups_without_a_common_neighbour_are_told():
     islands = np.concatenate([np.random.default_rng(i).normal(size=(30, 3)) + 100 * i for i in range(3)])
     with pytest.warns(UserWarning, match=r"n_neighbors=4 the 90 rows fall into 3 groups.*pass more neighbours"):

@@ -129,6 +129,18 @@ def test_a_row_does_not_depend_on_what_stands_beside_it(digits):
     assert np.abs(turned - model.transform(digits)).max() < 1e-10
 
 
+@pytest.mark.parametrize("atom", ["free", "positive", "ball", "positive ball"])
+def test_the_best_part_is_the_nearest_that_may_be(atom):
+    """Of rows that have a part each: a short one and one of nothing stay, only a longer one comes back to the ball."""
+    x = torch.tensor([[0.3, 0.4], [0.0, 0.0], [3.0, 4.0], [-3.0, 4.0]], dtype=torch.float64)
+    joint, z = Parts(torch.ones_like(x), atom=atom), torch.eye(4, dtype=torch.float64)
+    joint.update(joint.stats(x, z))
+    best = x.clamp(min=0) if "positive" in atom else x
+    if "ball" in atom:
+        best = torch.stack([row / max(1.0, float(row.norm())) for row in best])
+    assert torch.allclose(joint.parts, best, rtol=0, atol=1e-12)
+
+
 # --- fits ---
 
 

@@ -164,6 +164,13 @@ def test_two_classes_are_a_softmax_of_two_rows(digits):
     }
 
 
+def test_a_penalty_holds_a_column_that_hardly_varies():
+    """So beside another it keeps its own unit; without a penalty nothing would bend there."""
+    joint, variance = regression.Logistic(torch.zeros(2).double(), torch.zeros(3).double()), torch.tensor([1e-12, 1.0])
+    free, held = (regression.alike(joint, variance.double(), penalty)[1] for penalty in (0.0, 0.01))
+    assert free[0] > 100 * free[1] and held[0] == held[1]
+
+
 def test_without_a_penalty_the_rate_of_each_class_is_met():
     pixels, y = Z[:, :2], (Z[:, 0] + 2 * rng.normal(size=300) > 0) + 1 * (Z[:, 1] > 1)
     model = LogisticRegression(C=float("inf")).fit(pixels, y)

@@ -250,6 +250,24 @@ def test_directions_that_a_does_not_see_keep_their_least_place():
     assert torch.allclose(found.mean, torch.tensor([[5.0, 3.0, 0.0]]), rtol=0, atol=1e-6)
 
 
+def test_directions_that_a_does_not_see_explain_nothing():
+    """The first measurement is off the flat, and its second direction, unseen, must not lead there."""
+    A, y = torch.eye(3)[:2], torch.tensor([[6.0, 3.0]])
+    both, one = (Flats(torch.tensor([[5.0, 0.0, 0.0]]), torch.eye(3)[None, :, 1:last]) for last in (3, 2))
+    assert torch.equal(sense(both, y, A).score, sense(one, y, A).score)
+
+
+def test_a_climb_does_not_see_the_unit_of_codes():
+    W, A, y, start = draw(6, 2), draw(4, 6, seed=1), draw(5, 4, seed=2), draw(3, 2, seed=3)
+    found, centre = [], torch.zeros(6).double()
+    for unit in (1.0, 1000.0):
+        decoder = nn.Linear(2, 6, bias=False).double()
+        decoder.weight.data = W / unit
+        network = Network(decoder, prior="flat", centre=centre)
+        found.append(sense(network, y, A, NOISE, start=unit * start, steps=9).mean)
+    assert torch.allclose(*found, rtol=0, atol=1e-4)
+
+
 # --- The contract of a joint ------------------------------------------------------------------------------------
 
 SEEN = {

@@ -54,7 +54,7 @@ def test_the_neighbours_are_scikit_learns(digits, monkeypatch):
 @pytest.mark.parametrize("perplexity", [1.0, 5.0, 30.0, 90.0])
 def test_every_row_has_the_perplexity_asked_for(perplexity):
     squares = neighbours(normal(400, 6), 91)[0]
-    for units in (1.0, 1e-12, 1e12):
+    for units in (1.0, 1e-12, 1e12, 1e-40, 1e40):
         p = conditional(squares * units, perplexity)
         assert (p.sum(1) - 1).abs().max() < 1e-12 and (p[:, :-1] >= p[:, 1:]).all()
         if perplexity > 1:  # whose precision is infinite
@@ -146,6 +146,7 @@ def test_the_objective_is_the_joints_and_rises(digits):
     assert abs(float(P.p @ model.joint_.log_joint(pairs)) - model.history_[-1]) < 1e-3
     assert abs(model.history_[-1] + model.kl_divergence_ + P.entropy) < 1e-6
     assert model.history_[-1] > model.history_[0] + 1 and model.n_iter_ == 300 and len(model.history_) == 7
+    assert np.abs(model.embedding_.mean(0)).max() < 1e-5 * np.ptp(model.embedding_)
 
 
 def test_all_pairs_and_a_grid_climb_alike(digits, monkeypatch):
@@ -165,6 +166,20 @@ def test_units_kinds_and_batches_do_not_matter(digits):
     assert torch.is_tensor(tensor) and tensor.dtype == torch.float32
     order = np.random.default_rng(0).permutation(600)
     assert np.abs(TSNE(**options).fit_transform(x[order]) - whole[order]).max() < 1e-3 * np.ptp(whole)
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_steps_grow_while_slopes_keep_their_sign_and_shrink_while_they_turn(turns, monkeypatch):
+    maps = []
+
+    def slope(joint, P, sums, exaggeration):
+        maps.append(joint.map.clone())
+        return (-1.0 if turns else 1.0) ** len(maps) * torch.tensor([[1.0], [-1.0], [0.0]], dtype=torch.float64)
+
+    monkeypatch.setattr(PointMap, "slope", slope)
+    TSNE(1, perplexity=1, init=[[0.0], [1.0], [2.0]], learning_rate=1e-3, max_iter=20).fit(normal(3, 2))
+    steps = torch.stack(maps).diff(dim=0).abs().amax((1, 2))
+    assert steps[-1] < steps[0] / 10 if turns else steps[-1] > 2 * steps[4]  # 4: what momentum alone comes to
 
 
 def test_any_map_may_be_the_start(digits):
