@@ -345,6 +345,12 @@ def test_a_fall_within_the_rounding_of_a_large_value_is_none(recwarn):
     assert not recwarn.list
 
 
+def test_what_counts_as_rounding_goes_by_the_largest_rise_even_after_a_fall():
+    with pytest.warns(RuntimeWarning, match="at step 2"):
+        history = follow(0.0, 1.0, 0.0, -1e-9, 2.0)
+    assert history.settled and len(history) == 4
+
+
 def test_the_first_fall_is_named():
     with pytest.warns(RuntimeWarning, match=r"by 0\.5 nats at step 2, from 1 to 0\.5:"):
         follow(0.0, 1.0, 0.5, 1.5, 0.25, 2.0)

@@ -11,7 +11,7 @@ import torch
 from gaelib import PPCA, data, progress
 from gaelib.core import Amortise, Given, ascend, objective
 from gaelib.joints.linear import LinearGaussian
-from gaelib.joints.network import Network, layers
+from gaelib.joints.network import Network, layers, seeded
 from gaelib.models.autoencoder import VAE, Autoencoder
 from sklearn.decomposition import PCA
 from torch import nn
@@ -170,6 +170,16 @@ def test_same_seed_same_model_and_nothing_global_moves(model, digits):
     assert np.array_equal(a.transform(digits), b.transform(digits))
     assert not np.allclose(a.transform(digits), other.transform(digits))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_what_torch_draws_by_itself_comes_from_the_seed_alone():
+    with torch.random.fork_rng(devices=[]):
+        drawn = []
+        for before, seed in ((1, 0), (2, 0), (2, 1)):
+            torch.manual_seed(before)
+            with seeded(seed):
+                drawn.append(torch.rand(4))
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[1], drawn[2])
 
 
 OTHERS = {

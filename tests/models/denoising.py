@@ -221,6 +221,8 @@ def test_a_boltzmann_machine_is_a_density(units):
     codes = torch.cartesian_prod(*[torch.arange(2.0).double()] * 3)
     each = torch.stack([rbm.log_joint(x, z.expand(len(x), 3)) for z in codes], 1)
     assert torch.allclose(each.softmax(1) @ codes, rbm.posterior(x)[0])  # an exact encoder
+    q, bonus = rbm.posterior(x, 0.5)
+    assert torch.allclose(rbm.log_joint(x, q) + bonus, 0.5 * (each / 0.5).logsumexp(1))  # at a temperature too
     at = codes[5].expand(len(x), 3)
     conditional = (rbm.log_joint(x, at)).softmax(0)
     assert torch.allclose(conditional @ x, rbm.decode(codes[5:6])[0])

@@ -121,6 +121,16 @@ def test_orthonormal_parts_need_one_soft_threshold_and_a_high_price_buys_nothing
     assert (Parts(W, 0.99 * price, "signed").argmax(x) != 0).sum() == 1
 
 
+@pytest.mark.parametrize(("code", "least"), [("positive", 0.0), ("signed", -60.0)])
+def test_the_prior_of_a_penalty_is_a_density(code, least):
+    """Parts of nothing leave the prior of two entries, beside the density of three that are 0."""
+    line = torch.linspace(least, 60.0, 2401, dtype=torch.float64)
+    z, joint = torch.cartesian_prod(line, line), Parts(torch.zeros(2, 3), 0.4, code)
+    p = joint.log_joint(torch.zeros(1, 3).double(), z).exp().unflatten(0, (2401, 2401))
+    total = torch.trapezoid(torch.trapezoid(p, line), line)
+    assert abs(float(total) * np.pi**1.5 - 1) < 1e-3
+
+
 def test_a_row_does_not_depend_on_what_stands_beside_it(digits):
     model = NMF(15, max_iter=20, tol=1e-2).fit(digits)
     alone = np.vstack([model.transform(digits[i : i + 1]) for i in range(20)])
