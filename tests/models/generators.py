@@ -11,7 +11,7 @@ import torch
 from gaelib import data
 from gaelib.core import Given, ascend, objective
 from gaelib.joints.network import Network, layers
-from gaelib.models.generators import GLO, IMLE, BestOf, GradientOrigin
+from gaelib.models.generators import GLO, IMLE, BestOf, GradientOrigin, into_ball
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -165,6 +165,11 @@ def test_more_restarts_find_codes_as_good(digits):
     model = GLO(2, **QUICK | {"max_epochs": 15}).fit(digits)
     one, many = (GLO.score_samples(model.set_params(restarts=n), digits[:60]) for n in (1, 6))
     assert (many >= one - 1e-9).all() and many.mean() > one.mean()
+
+
+def test_only_codes_outside_the_ball_move_to_its_edge():
+    z = torch.tensor([[0.0, 0.0], [0.3, 0.4], [3.0, 4.0]])
+    assert torch.allclose(into_ball(z), torch.tensor([[0.0, 0.0], [0.3, 0.4], [0.6, 0.8]]))
 
 
 def test_codes_stay_in_the_ball_and_belong_to_their_rows(digits):

@@ -177,7 +177,7 @@ def test_steps_grow_while_slopes_keep_their_sign_and_shrink_while_they_turn(turn
         return (-1.0 if turns else 1.0) ** len(maps) * torch.tensor([[1.0], [-1.0], [0.0]], dtype=torch.float64)
 
     monkeypatch.setattr(PointMap, "slope", slope)
-    TSNE(1, perplexity=1, init=[[0.0], [1.0], [2.0]], learning_rate=1e-3, max_iter=20).fit(normal(3, 2))
+    TSNE(1, perplexity=1, init=[[-1.0], [0.0], [1.0]], learning_rate=1e-3, max_iter=20).fit(normal(3, 2))
     steps = torch.stack(maps).diff(dim=0).abs().amax((1, 2))
     assert steps[-1] < steps[0] / 10 if turns else steps[-1] > 2 * steps[4]  # 4: what momentum alone comes to
 
