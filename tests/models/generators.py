@@ -10,7 +10,7 @@ import registry
 import torch
 from gaelib import data
 from gaelib.core import Given, ascend, objective
-from gaelib.joints.network import Network, layers
+from gaelib.joints.network import Network, ball, layers
 from gaelib.models.generators import GLO, IMLE, BestOf, GradientOrigin, into_ball
 from sklearn.decomposition import PCA
 from torch import nn
@@ -103,6 +103,12 @@ def test_the_uniform_prior_of_the_ball_is_a_density():
     z = torch.cartesian_prod(line, line)
     both = sum(joint.log_joint(torch.full((len(z), 1), x), z).exp() for x in (0.0, 1.0))
     assert abs(float(both.detach()[z.norm(dim=1) <= 1].sum()) * (2 / 800) ** 2 - 1) < 1e-3
+
+
+@pytest.mark.parametrize(("E", "volume"), [(1, 2.0), (2, math.pi), (3, 4 * math.pi / 3)])
+def test_the_ball_has_its_volume_in_every_dimension(E, volume):
+    """In the plane alone Gamma(E/2) would do for Gamma(E/2 + 1)."""
+    assert float(ball(torch.zeros(1, E))) == pytest.approx(-math.log(volume), rel=1e-6)
 
 
 def test_the_best_of_many_draws_comes_near_the_maximum():
