@@ -1,18 +1,22 @@
 """Products behind the nearest, and where empty components go."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from gaelib.core import Exact
 from gaelib.joints.flats import Flats
 from gaelib.solvers.nearest import affine, nearest, project
+from gaelib.solvers.threads import shared
 
 
-def test_large_float32_products_carry_their_bias():
+@pytest.mark.parametrize("within", [shared, nullcontext])  # whose products are different libraries'
+def test_large_float32_products_carry_their_bias(within):
     generator = torch.Generator().manual_seed(0)
     x, means = (torch.randn(n, 200, generator=generator) for n in (500, 100))
     means *= torch.linspace(0.1, 3, 100)[:, None]  # of very different lengths: without the bias the longest wins
     squares = (x.double()[:, None] - means.double()).square().sum(2)
-    with torch.no_grad():
+    with torch.no_grad(), within():
         assert means.numel() >= 2**14 and (affine(means, squares[0].float())(x[:1] * 0) - squares[0]).abs().max() < 1e-3
         assert torch.equal(nearest(x, means), squares.argmin(1))
         assert (project(x, means)[0] - squares).abs().max() < 1e-3 * squares.max()

@@ -1,6 +1,9 @@
 """The nearest of many points or flats: one matrix product, and residuals where it leaves a doubt (ledger H6)."""
 
+import numpy as np
 import torch
+
+from .threads import pools
 
 ROWS = 1024  # compared with points at a time on a CPU: what is computed for them stays in its cache
 ENTRIES = 2**22  # of one table of rows x flats: bounds the memory whatever the number of rows
@@ -58,11 +61,15 @@ def expanded(means, bases=None):
 def affine(weights, bias):
     """The function x -> x W^T + b.  On a CPU by what is faster than the default.
 
-    That is the transposed product for few columns, and oneDNN for large float32 products.
+    That is the transposed product for few columns; within `shared` NumPy's, whose speed does not hang on the number of
+    rows; and elsewhere oneDNN for large float32 products.
     """
     small = weights.is_cuda or weights.dtype != torch.float32 or weights.numel() < 2**14
     if small and few(weights):
         return lambda x: torch.addmm(bias[:, None], weights, x.T).T
+    if pools.small and weights.device.type == "cpu":
+        turned = weights.detach().T.numpy()
+        return lambda x: torch.from_numpy(np.dot(x.detach().numpy(), turned)).add_(bias)
     if small or not torch.backends.mkldnn.is_available() or torch.is_grad_enabled():
         return lambda x: torch.nn.functional.linear(x, weights, bias)
     packed = weights.to_mkldnn(), bias.to_mkldnn()

@@ -19,7 +19,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from .nearest import affine, few, project, rounding, settle
+from .nearest import affine, project, rounding, settle
 from .sums import by_code, total
 from .threads import each
 
@@ -153,12 +153,9 @@ class Known:
             return
         self.seen, points = joint.means.clone(), joint.means - self.middle if self.far else joint.means
         self.sizes, codes = self._shorten(joint.means)
-        self.largest, self.points, weights, bias = self.sizes.max(), points.T, -2 * points, self.sizes
-        if not few(weights) and (more := -len(points) % 16):  # products of a multiple of 16 columns are faster
-            weights = torch.cat([weights, weights.new_zeros(more, weights.shape[1])])
-            bias = torch.cat([bias, bias.new_full((more,), torch.inf)])
-        self.product = affine(weights, bias)
-        self.codes = None if codes is None else codes.T * -2
+        self.largest, self.points = self.sizes.max(), points.T
+        self.product = affine(-2 * points, self.sizes)
+        self.bound = None if codes is None else affine(-2 * codes, self.sizes)
 
     def _ask(self, batch, i, first):
         """Compare these rows with the points: their nearest, their slack, and the sums of those that changed sides."""
@@ -189,7 +186,7 @@ class Known:
     def _screen(self, x, codes, blur, guess):
         """Squares (n, K) without the rows' own, exact where they matter and bounds elsewhere; None if most matter."""
         n, K = len(x), len(self.sizes)
-        bounds = torch.addmm(self.sizes, codes, self.codes)
+        bounds = self.bound(codes)
         if guess is None:
             guess = torch.from_numpy(bounds.numpy().argmin(1))  # NumPy's argmin and nonzero use vectors
         best = self._squares(x, torch.arange(n + 1), guess)

@@ -43,6 +43,11 @@ class Pools:
         self.lock, self.own, self.users, self.threads = threading.Lock(), threading.local(), 0, 1
 
     @property
+    def small(self) -> bool:
+        """Whether this thread is within `shared`."""
+        return hasattr(self.own, "helpers")
+
+    @property
     def helpers(self) -> int:
         """How many more threads may help this one."""
         return getattr(self.own, "helpers", 0)
@@ -50,7 +55,7 @@ class Pools:
     @contextmanager
     def shared(self, most: int | None = None) -> Iterator[None]:
         """Within, one thread for each pool, and `each` may use as many as torch had, at most ``most``."""
-        if hasattr(self.own, "helpers"):  # within already
+        if self.small:  # within already
             yield
             return
         with self.lock:  # the first one in sees what the caller has set
