@@ -94,16 +94,19 @@ class _Pictures:
             raise ValueError(f"X has pictures {shape[1:]}, but fit saw {self.shape_}: pass pictures of that shape")
         return X.reshape(shape[0], math.prod(shape[1:])) if len(shape) > 2 else X
 
-    def _inward(self, given, *sizes):
-        """A network that sees rows: a copy of the caller's, to which they are pictures again, or layers."""
-        network = layers(*sizes) if given is None else copy.deepcopy(given)
+    def _inward(self, given, *sizes, copies=None):
+        """A network that sees rows: a copy of the caller's, to which they are pictures again, or layers.
+
+        Two networks that are copied with the same ``copies``, a dict, go on to share what they share.
+        """
+        network = layers(*sizes) if given is None else copy.deepcopy(given, copies)
         return network if given is None or self.shape_ is None else nn.Sequential(nn.Unflatten(1, self.shape_), network)
 
-    def _outward(self, width):
+    def _outward(self, width, copies=None):
         """The decoder: a copy of the caller's, its pictures as rows, or layers."""
         if self.decoder is None:
             return layers(self._length, *reversed(self.hidden), width)
-        network = copy.deepcopy(self.decoder)
+        network = copy.deepcopy(self.decoder, copies)
         return network if self.shape_ is None else nn.Sequential(network, nn.Flatten())
 
     def _check_decoder(self, decoder, x):
@@ -204,9 +207,10 @@ class _Neural(_Pictures, ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def _networks(self, width, scale):
         """Encoder and decoder of rows of this width, before their training; ``scale`` is the data's."""
-        return self._encoder(width), self._outward(width)
+        copies = {}
+        return self._encoder(width, copies), self._outward(width, copies)
 
-    def _encoder(self, width):
+    def _encoder(self, width, copies):
         """The encoder, where there is one."""
 
     def _check_support(self, data, noise):
@@ -309,8 +313,8 @@ class _Encoded(_Neural):
         """How many numbers the encoder gives for one of the code: a mean, and at T > 0 a log scale."""
         return 2 if self.T else 1
 
-    def _encoder(self, width):
-        return self._inward(self.encoder, width, *self.hidden, self._length * self._halves)
+    def _encoder(self, width, copies):
+        return self._inward(self.encoder, width, *self.hidden, self._length * self._halves, copies=copies)
 
     def _check_networks(self, joint, x):
         joint.eval()

@@ -26,7 +26,8 @@ class Autoencoder(_Encoded):
         Sizes of the encoder's hidden layers, in reverse the decoder's; ``()`` makes both linear.
     encoder, decoder : Module, optional
         Networks of your own, of which copies are trained: (n, *X) -> (n, E), and (n, E) -> (n, *X).  They see data from
-        their mean in units of one standard deviation.  For the VAE the encoder gives 2 E numbers: means and log scales.
+        their mean in units of one standard deviation, and may share weights.  For the VAE the encoder gives 2 E
+        numbers: means and log scales.
     noise : "gaussian", "bernoulli" or "poisson"
         For real numbers; for numbers in [0, 1], the decoder giving logits; for counts, the decoder giving log rates.
     variance : "learn" or float

@@ -219,6 +219,25 @@ def test_own_networks_patience_and_progress_change_something(model, digits, caps
     assert short.n_iter_ < 30
 
 
+@BOTH
+def test_weights_that_own_networks_share_stay_shared(model, digits):
+    class Back(nn.Module):
+        """The way back by the weights of the encoder's first rows."""
+
+        def __init__(self, linear):
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, z):
+            return z @ self.linear.weight[:2]
+
+    linear = nn.Linear(64, 4 if model is VAE else 2)
+    before = linear.weight.detach().clone()
+    joint = model(2, encoder=linear, decoder=Back(linear), **QUICK).fit(digits).joint_
+    assert joint.decoder.linear is joint.encoder and sum(part.numel() for part in joint.parameters()) < 300
+    assert torch.equal(linear.weight, before) and not torch.equal(joint.encoder.weight.float(), before)
+
+
 @pytest.mark.parametrize("noise", ["gaussian", "bernoulli"])
 def test_layers_in_bfloat16_learn_as_well_and_densities_stay_in_float32(noise, digits, monkeypatch):
     seen = []
