@@ -26,7 +26,7 @@ Array: TypeAlias = np.ndarray | Tensor  # what a model gives back: of the kind o
 Table: TypeAlias = ArrayLike | Tensor | Iterable[Any]  # rows, or batches of rows
 
 LARGEST = 1e75  # the square of a square has room in float64
-CACHED, VIEWED, MOVED = 2**22, 2**24, 2**26  # entries at a time: what a CPU's cache holds; views of them; on a GPU
+CACHED, VIEWED, MOVED = 2**22, 2**26, 2**26  # entries at a time: what a CPU's cache holds; views of them; on a GPU
 STAY = 2**27  # entries of a fit that stay on a GPU between its passes: half a gigabyte in float32
 
 REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do

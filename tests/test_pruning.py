@@ -50,6 +50,15 @@ def full(monkeypatch):
     return asked
 
 
+def compared(monkeypatch):
+    """Of how many rows the points were compared, call by call."""
+    asked = []
+    for name in ("settle", "settle_pairs"):
+        whole = getattr(pruning, name)
+        monkeypatch.setattr(pruning, name, lambda x, *args, f=whole: asked.append(len(x)) or f(x, *args))
+    return asked
+
+
 def assert_same(sums, expected, relative):
     """Equal sums, name by name, to a part of the largest entry."""
     assert set(sums) == set(expected)
@@ -78,8 +87,9 @@ def test_the_bound_is_below_every_distance():
     x, means = clouds(width=60)
     x = torch.cat([x, means])  # at a centre the distance is 0, and so the bound
     known = Known(Flats(means), [x])
-    (sizes, codes), (point_sizes, points) = known._shorten(x), known._shorten(means)
-    bounds = sizes[:, None] + point_sizes - 2 * codes @ points.T
+    known._look(known.joint)
+    sizes, codes = known._shorten(x)
+    bounds = sizes[:, None] + torch.cat([torch.tensor(table.copy()) for _, table in known._bounds(codes)])
     squares = brute(x, means)
     assert (bounds <= squares + 1e-9 * sizes.max()).all()
     assert bounds.median() > 0.5 * squares.median()  # and not far below
@@ -143,10 +153,7 @@ def test_unknown_batches_get_the_full_table(full):
 def test_rows_with_slack_are_not_read_and_keep_their_point(K, dtype, monkeypatch):
     x, means = clouds(K=K, D=70, dtype=dtype)
     x = torch.cat([x, (means + means.roll(1, 0)) / 2 + 1e-3 * x[:K]])  # and rows that soon change sides
-    joint, asked, whole = Flats(means), [], Known._ask
-    monkeypatch.setattr(
-        Known, "_ask", lambda self, batch, i, first: asked.append(len(i)) or whole(self, batch, i, first)
-    )
+    joint, asked = Flats(means), compared(monkeypatch)
     known = Known(joint, [x])
     for turn in range(12):
         k = known(joint, x)[0]

@@ -41,7 +41,7 @@ def projector(means, bases=None):
 
 def expanded(means, bases=None):
     """The same for means, and rows, that are seen from a nearby origin already."""
-    weights, bias = -2 * means, means.square().sum(1)
+    weights, bias = -2 * means, means.double().square().sum(1).to(means)  # `rounding` counts on their last digit
     if bases is not None:
         weights = torch.cat([weights, side_by_side(bases).T])
         bias = torch.cat([bias, -(means[:, None] @ bases).flatten()])
@@ -87,9 +87,13 @@ def side_by_side(bases):
 
 
 def rounding(means, bases=None):
-    """How far off an expanded square may be, as a part of the squares that it is the difference of."""
-    p = 0 if bases is None else bases.shape[2]
-    return 2 * means.shape[1] * torch.finfo(means.dtype).eps * (1 + p**0.5)
+    """How far off an expanded square may be, as a part of the squares that it is the difference of.
+
+    A product of D terms, whoever adds them in whatever order, is off by at most D eps / 2 of ``|x| |mu|``, and twice
+    that by at most D eps / 2 of ``|x|^2 + |mu|^2`` (Higham, 2002, section 3.1); the rest of the roundings are few.
+    """
+    D, eps = means.shape[1], torch.finfo(means.dtype).eps
+    return eps * (D / 2 + 8 if bases is None else 2 * D * (1 + bases.shape[2] ** 0.5))
 
 
 def nearest(x, means, bases=None):
@@ -134,6 +138,35 @@ def settle(x, squares, blur, means, bases=None):
         squares.scatter_(1, k[:, None], least[:, None])
         flats, rows = (squares.index_select(0, i) <= limit.index_select(0, i)[:, None]).T.nonzero(as_tuple=True)
         k[i] = closest(x.index_select(0, i), rows, flats, means, bases)
+    return k, least, gap
+
+
+def settle_pairs(x, first, others, blur, means):
+    """`settle` for points, where of each row only some pairs are left.
+
+    Parameters
+    ----------
+    first : tuple of tensors (n,), (n,)
+        Of each row a point, and its square.
+    others : tuple of tensors (m,), (m,), (m,)
+        Other pairs, sorted by row: rows, points and squares.
+    """
+    (guess, best), (rows, points, squares) = first, others
+    second = torch.full_like(best, torch.inf).scatter_reduce_(0, rows, squares, "amin")
+    gap, least = second - best - 2 * blur, torch.minimum(best, second)
+    if not len(i := (gap <= 0).nonzero()[:, 0]):
+        return guess, least, gap
+    limit = least + 2 * blur
+    near = (squares <= limit.index_select(0, rows)).nonzero()[:, 0]
+    near = near[gap.index_select(0, rows.index_select(0, near)) <= 0]
+    rows, points = rows.index_select(0, near), points.index_select(0, near)
+    k = guess.index_copy(0, rows, points)  # right where it is the only one
+    i = (torch.bincount(rows, minlength=len(k)) + (best <= limit) > 1).nonzero()[:, 0]
+    if len(i):
+        place = torch.full_like(k, -1).index_copy_(0, i, every := torch.arange(len(i)))
+        here = (place := place.index_select(0, rows)) >= 0
+        pairs = torch.cat([every, place[here]]), torch.cat([guess.index_select(0, i), points[here]])
+        k[i] = closest(x.index_select(0, i), *pairs, means)
     return k, least, gap
 
 

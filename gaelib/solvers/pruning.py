@@ -19,25 +19,24 @@ from functools import cache
 import numpy as np
 import torch
 
-from .nearest import affine, project, rounding, settle
+from .nearest import affine, project, rounding, settle, settle_pairs
 from .sums import by_code, total
 from .threads import each
 
 AXES = 48  # columns of G, at most
-PART = 2**21  # entries of a part of the rows, or of its table: the cache holds them, and few calls do all rows
-SCREENED = 2048  # rows screened at a time, for the same reason
+PART = 2**21  # entries of a block of the rows, or of its table: the cache holds them, and few calls do all rows
+SCREENED = 2**14  # rows that are screened at a time: few calls
+TABLE = 2**17  # bounds found at a time: a core's own cache holds them
+MOST = 0.75  # of a block's rows: if more are to be compared all are, where they lie
+LOOSE = 4  # times the rounding of a square: of a bound, whose axes are rounded, too
+PASSES = 4  # for which a row's slack should last, ...
+FAR = 16  # ... if the points move so many times less than the row is away
 TIGHT = 64  # a squared error so many times smaller than what it is a difference of is read from the rows instead
 
 
 def worth_it(means):
     """Whether bounds from shadows are faster than the full table: for many points (K, D) with many columns."""
     return len(means) > 128 and means.shape[1] >= 64
-
-
-def taken(x, i):
-    """Rows by their numbers, which rise; a view where they follow each other."""
-    start, end = int(i[0]), int(i[-1]) + 1
-    return x[start:end] if end - start == len(i) else x.index_select(0, i)
 
 
 @cache
@@ -51,10 +50,10 @@ def quiet():
 class _Batch:
     """What is remembered of a batch: of each row its square, shadow, point and slack; the sums of points' rows."""
 
-    def __init__(self, x, sizes, codes, joint=None):
+    def __init__(self, x, sizes, codes):
         self.x, self.sizes, self.codes = x, sizes, codes
         self.k, self.slack = torch.zeros(len(x), dtype=torch.int64), torch.full_like(sizes, -torch.inf)
-        self.joint, self.seen, self.sums = joint, None, None
+        self.joint, self.seen, self.sums = None, None, None
 
 
 class Known:
@@ -68,7 +67,7 @@ class Known:
         Its means as they are now give the axes G; they may move afterwards.
     batches : list of tensors (n_b, D)
         The very tensors that will be asked about.  Kept of each row are its square, point and slack, and, with many
-        points, its shadow of ``AXES + 1`` numbers.
+        points, its shadow of ``AXES + 3`` numbers.
 
     Examples
     --------
@@ -94,10 +93,10 @@ class Known:
             quiet()
         self.axes = self._leading(rows - self.middle, min(AXES, len(means) // 4)) if worth_it(means) else None
         self.rounding = rounding(means)
-        self.rows = max(1, PART // max(means.shape))
+        self.rows = max(1, PART // max(means.shape)) if self.axes is None else SCREENED
         self.joint, self.seen, self.kept = joint, None, {}
         for x in batches:
-            sizes, codes = zip(*each(self._shorten, x.split(SCREENED)))
+            sizes, codes = zip(*each(self._shorten, x.split(2048)))
             codes = None if self.axes is None else torch.cat(codes)
             codes = codes if codes is not None and codes.isfinite().all() else None  # squares may overflow
             self.kept[id(x)] = _Batch(x, torch.cat(sizes), codes)
@@ -111,95 +110,116 @@ class Known:
         return axes.contiguous()
 
     def _shorten(self, x):
-        """Squares (n,) of rows seen from the middle; and shadows with the length of what they miss (n, q + 1)."""
+        """Squares (n,) of rows seen from the middle; and (n, q + 3) shadows, the length of what they miss, 1 and 0."""
         x = x - self.middle if self.far else x
         sizes = torch.linalg.vecdot(x, x)
         if self.axes is None:
             return sizes, None
         inside = x @ self.axes
-        rest = (sizes - inside.square().sum(1)).clamp_(min=0) + self.rounding * sizes  # rounded up: still a bound
-        return sizes, torch.cat([inside, rest.sqrt_()[:, None]], 1)
+        rest = (sizes - inside.square().sum(1)).clamp_(min=0) + LOOSE * self.rounding * sizes  # up: still a bound
+        return sizes, torch.cat([inside, rest.sqrt_()[:, None], x.new_tensor([1.0, 0.0]).expand(len(x), 2)], 1)
 
     def __call__(self, joint, x):
         """The nearest point of each row, k (n,), the first of equals; and a bonus of 0."""
         batch, self.joint = self.kept.get(id(x)), joint
         if batch is None:
             return joint.argmax(x), x.new_zeros(len(x))
-        first = batch.joint is not joint  # a start of its own
-        if first:
-            self.kept[id(x)] = batch = _Batch(x, batch.sizes, batch.codes, joint)
+        if first := batch.joint is not joint:  # a start of its own
+            self.kept[id(x)] = batch = _Batch(x, batch.sizes, batch.codes)
         else:
-            self._slacken(batch)
+            self._move(batch)
         batch.joint, batch.seen = None, joint.means.clone()  # who is interrupted here begins anew
         self._look(joint)
-        i = (batch.slack <= 0).nonzero()[:, 0]
-        if len(i):
-            self._ask(batch, i, first)
+        size = -(-len(x) // -(-len(x) // self.rows))  # of even blocks
+        blocks = map(slice, range(0, len(x), size), range(size, len(x) + size, size))
+        changed, was = map(torch.cat, zip(*each(lambda block: self._ask(batch, block, first), blocks)))
+        if first:
+            batch.sums = by_code(batch.k, len(batch.seen), x, origin=self.origin)
+        elif len(changed):
+            k = batch.k.index_select(0, changed)
+            batch.sums += by_code(k, len(batch.seen), x, changed, was, self.origin)
         batch.joint = joint
         return batch.k, x.new_zeros(len(x))
 
-    def _slacken(self, batch):
-        """Take from each row's slack what its point has moved, and the farthest of the others."""
+    def _move(self, batch):
+        """How far points have moved: of each the slack that its rows lose to it, and to the farthest of the others."""
         moved = torch.linalg.vector_norm(self.joint.means - batch.seen, dim=1)
         largest = moved.topk(min(2, len(moved))).values
-        most, second = largest[0], largest[-1]
-        moved += torch.where(moved == most, second, most)
-        eps = torch.finfo(moved.dtype).eps
-        batch.slack.sub_(moved.mul_(1 + self.rounding).index_select(0, batch.k)).mul_(1 - 2 * eps)
+        self.farthest, second = largest[0], largest[-1]
+        self.lost = (moved + torch.where(moved == self.farthest, second, self.farthest)).mul_(1 + self.rounding)
 
     def _look(self, joint):
         """What depends on the means alone, once per pass."""
         if self.seen is not None and torch.equal(self.seen, joint.means):
             return
         self.seen, points = joint.means.clone(), joint.means - self.middle if self.far else joint.means
-        self.sizes, codes = self._shorten(joint.means)
-        self.largest, self.points = self.sizes.max(), points.T
-        self.product = affine(-2 * points, self.sizes)
-        self.bound = None if codes is None else affine(-2 * codes, self.sizes)
+        self.sizes, self.points = points.double().square().sum(1).to(points), points.T
+        self.largest, self.product = self.sizes.max(), affine(-2 * points, self.sizes)
+        if self.axes is not None:
+            shadows = self._shorten(joint.means)[1].mul_(-2)
+            shadows[:, -2], shadows[:, -1] = self.sizes, -1
+            self.shadows = shadows.T.contiguous().numpy()
 
-    def _ask(self, batch, i, first):
-        """Compare these rows with the points: their nearest, their slack, and the sums of those that changed sides."""
-        was, size, count = taken(batch.k, i), taken(batch.sizes, i), len(batch.seen)
-        blur, rows = self.rounding * (size + self.largest), self.rows if batch.codes is None else SCREENED
-        parts = zip(i.split(rows), was.split(rows), blur.split(rows))
-        k, least, gap = map(torch.cat, zip(*each(lambda part: self._nearest(batch, *part), parts)))
+    def _ask(self, batch, block, first):
+        """Compare those rows of a block that have no slack with the points: who changed sides, and from where."""
+        x, sizes, k, slack = (part[block] for part in (batch.x, batch.sizes, batch.k, batch.slack))
+        if not first:
+            slack.sub_(self.lost.index_select(0, k)).mul_(1 - 2 * torch.finfo(slack.dtype).eps)
+        i = (slack <= 0).nonzero()[:, 0]
+        some = len(i) <= MOST * len(k)
+        taken = (lambda part: part.index_select(0, i)) if some else (lambda part: part)
+        x, was, size = map(taken, (x, k, sizes))
+        away, blur, found = x - self.middle if self.far else x, self.rounding * (size + self.largest), None
+        if batch.codes is not None:
+            found = self._screen(x, away, taken(batch.codes[block]), size, blur, None if first else was)
+            if found is None:  # too little is ruled out here
+                batch.codes = None
+        new, least, gap = settle(x, self.product(away), blur, self.joint.means) if found is None else found
         least += size
         lower = (gap + least).add_(blur).clamp_(min=0).sqrt_()
-        batch.slack.index_copy_(0, i, lower.sub_(least.add_(blur).clamp_(min=0).sqrt_()))
-        if first:
-            batch.sums = by_code(k, count, batch.x, origin=self.origin)
-        elif len(changed := (k != was).nonzero()[:, 0]):
-            moved = (part.index_select(0, changed) for part in (k, i, was))
-            batch.sums += by_code(next(moved), count, batch.x, *moved, self.origin)
-        batch.k.index_copy_(0, i, k)
+        lower.sub_(least.add_(blur).clamp_(min=0).sqrt_())
+        changed = (new != was).nonzero()[:, 0]
+        was = was.index_select(0, changed)
+        for kept, fresh in ((k, new), (slack, lower)):
+            kept.index_copy_(0, i, fresh) if some else kept.copy_(fresh)
+        return (i.index_select(0, changed) if some else changed) + block.start, was
 
-    def _nearest(self, batch, i, guess, blur):
-        """Of some rows the nearest point (n,), its square without the row's own, and how much less it is, blurred."""
-        x, codes, squares = taken(batch.x, i), batch.codes, None
-        away = x - self.middle if self.far else x
-        if codes is not None:
-            squares = self._screen(away, taken(codes, i), blur, None if batch.sums is None else guess)
-            if squares is None:  # too little is ruled out here
-                batch.codes = None
-        return settle(x, self.product(away) if squares is None else squares, blur, self.joint.means)
-
-    def _screen(self, x, codes, blur, guess):
-        """Squares (n, K) without the rows' own, exact where they matter and bounds elsewhere; None if most matter."""
-        n, K = len(x), len(self.sizes)
-        bounds = self.bound(codes)
+    def _screen(self, x, away, codes, size, blur, guess):
+        """`settle`, by the squares of only those points whose bounds leave a doubt; None if most of them do."""
+        n, K, farthest = len(x), len(self.sizes), torch.inf
         if guess is None:
-            guess = torch.from_numpy(bounds.numpy().argmin(1))  # NumPy's argmin and nonzero use vectors
-        best = self._squares(x, torch.arange(n + 1), guess)
-        bounds.scatter_(1, guess[:, None], torch.inf)
-        passed = torch.from_numpy(np.flatnonzero((bounds <= (best + 2 * blur)[:, None]).numpy()))
+            guess = torch.from_numpy(np.concatenate([table.argmin(1) for _, table in self._bounds(codes)]))
+        else:
+            farthest = self.farthest
+        best = self._squares(away, torch.arange(n + 1), guess)
+        length = (best + size).clamp_(min=0).sqrt_()
+        reach = torch.where(length > FAR * farthest, PASSES * farthest, 0.0)
+        beyond = reach * (2 * length + reach)  # of squares: what is farther does not hang on bounds
+        codes[:, -1] = best + beyond + 2 * LOOSE * blur
+        passed, own = [], torch.arange(n).mul_(K).add_(guess).numpy()
+        for start, table in self._bounds(codes):
+            hits = (table <= 0).ravel()
+            hits[own[start : start + len(table)] - start * K] = False
+            passed.append(np.flatnonzero(hits) + start * K)
+        passed = torch.from_numpy(np.concatenate(passed))
         if len(passed) > n * K // 8 or not bool(best.sum().isfinite()):
             return None
         rows = passed // K
-        bounds.view(-1)[passed] = self._squares(x, torch.searchsorted(rows, torch.arange(n + 1)), passed - rows * K)
-        return bounds.scatter_(1, guess[:, None], best[:, None])
+        columns = passed - rows * K
+        squares = self._squares(away, torch.searchsorted(rows, torch.arange(n + 1)), columns)
+        k, least, gap = settle_pairs(x, (guess, best), (rows, columns, squares), blur, self.joint.means)
+        return k, least, torch.minimum(gap, beyond - 2 * blur)
+
+    def _bounds(self, codes):
+        """Bounds on squares less the rows' last numbers, some rows after the others: (n, q + 3) -> (first row, table)s."""
+        step = max(1, TABLE // len(self.sizes))
+        room = np.empty((step, len(self.sizes)), self.shadows.dtype)
+        for start in range(0, len(codes), step):
+            part = codes[start : start + step].numpy()
+            yield start, np.dot(part, self.shadows, out=room[: len(part)])
 
     def _squares(self, x, starts, columns):
-        """For chosen pairs only: row i with ``columns[starts[i]:starts[i + 1]]``."""
+        """Of chosen pairs, without the rows' own: row i with ``columns[starts[i]:starts[i + 1]]``."""
         pairs = torch.sparse_csr_tensor(
             starts, columns, self.sizes[columns], (len(x), len(self.sizes)), check_invariants=False
         )
