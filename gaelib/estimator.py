@@ -3,6 +3,7 @@
 import copy
 import math
 import numbers
+import secrets
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -34,7 +35,7 @@ Seed = int | np.random.RandomState | np.random.Generator | None
 def draw_seed(random_state: Seed) -> int:
     """A seed for a local torch.Generator, from None, an int, a RandomState or a Generator; nothing global moves."""
     if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
+        return secrets.randbits(32)
     if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
         if not 0 <= random_state < 2**63:
             where = "below 0" if random_state < 0 else "not below 2**63"

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from gaelib import LGAE, GaussianMixture, KMeans, LogisticRegression, data
+from gaelib import LGAE, GaussianMixture, KMeans, LogisticRegression, data, rows
 from gaelib.joints.flats import Flats
 from gaelib.models import regression
 from gaelib.solvers import pruning
@@ -184,3 +184,11 @@ def test_an_interrupted_pass_leaves_no_half_sums(where, monkeypatch):
     expected = joint.stats(x, k.clone())
     for name, value in known.stats(x, k).items():
         assert torch.allclose(value, expected[name], rtol=1e-5, atol=1e-2), name
+
+
+def test_the_check_of_one_block_switches_no_pool(monkeypatch):
+    asked = []
+    monkeypatch.setattr(rows, "shared", lambda: asked.append(True) or shared())
+    for n in (rows.CACHED // 4, rows.CACHED // 4 + 1):
+        rows.Rows(np.zeros((n, 4), np.float32), KMeans(2), reset=True)
+        assert bool(asked) == (n > rows.CACHED // 4)

@@ -62,6 +62,45 @@ def test_sums_are_those_of_all_rows(dtype, offset):
 
 
 @DTYPES
+def test_sums_take_in_what_changed_sides_alone(dtype):
+    """Rows that stay are not read again, a point that all leave keeps nothing, and other points begin anew."""
+    x, means = table(dtype=dtype)
+    joint, together = Flats(means), Together(x)
+    k = together(joint, x)[0]
+    together.stats(x, k)
+    z = torch.where(k == 2, 5, k)
+    together.summed[k != 2] = torch.nan
+    found, expected = together.stats(x, z), joint.stats(x, z)
+    for name in ("n", "x", "error"):
+        away = (found[name] - expected[name]).abs().max()
+        assert away <= (1e-4 if dtype == torch.float32 else 1e-11) * expected[name].abs().max(), name
+    assert not found["x"][2].any() and not found["error"][2]
+    fewer, together = Flats(means[:5]), Together(x)
+    for points in (joint, fewer):
+        z = together(points, x)[0].clamp(max=4)
+        assert torch.equal(together.stats(x, z)["n"], points.stats(x, z)["n"])
+
+
+def test_sums_after_an_interrupt(monkeypatch):
+    """Who is interrupted between two sums goes on from those before."""
+    x, means = table()
+    joint, together, add = Flats(means), Together(x), torch.Tensor.index_add_
+    k = together(joint, x)[0]
+    together.stats(x, k)
+    z = torch.where(k == 2, 5, k)
+
+    def interrupted(*args, **options):
+        add(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.Tensor, "index_add_", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        together.stats(x, z)
+    monkeypatch.undo()
+    assert torch.allclose(together.stats(x, z)["x"], joint.stats(x, z)["x"])
+
+
+@DTYPES
 def test_of_equals_the_first(dtype):
     x, means = table(dtype=dtype)
     assert torch.equal(Together(x)(Flats(torch.cat([means, means])), x)[0], brute(x, means))

@@ -162,8 +162,8 @@ class Flats(Joint):
 
         An error that is no more than the rounding of means and of codes, whose squares sum to ``inside``, is none.
         """
-        eps = torch.finfo(self.means.dtype).eps
-        blur = eps**2 * (sums["n"] * self.means.double().square().sum(1) + 16 * inside)
+        eps, means = torch.finfo(self.means.dtype).eps, self.means.double()
+        blur = eps**2 * (sums["n"] * torch.linalg.vecdot(means, means) + 16 * inside)
         error = torch.where(sums["error"] <= blur, 0.0, sums["error"])
         constant = torch.tensor(len(x) * self.constant, dtype=torch.float64)
         return sums | {"error": error, "objective": -error.sum() / (2 * self.variance), "constant": constant}

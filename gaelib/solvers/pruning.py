@@ -244,10 +244,9 @@ def known_sums(joint, x, k, origin, n, sizes, sums):
         The number of rows, and the sums of their squared lengths and of the rows themselves.
     """
     points = joint.means.double() - origin
-    away = sums - n * points
-    sizes = torch.addcmul(sizes, n, points.square().sum(1, keepdim=True))[:, 0]
-    error = sizes - 2 * torch.linalg.vecdot(points, sums)
-    blurred = TIGHT * error < sizes
+    away = torch.addcmul(sums, n, points, value=-1)
+    error = sizes[:, 0] - torch.linalg.vecdot(points, sums + away)
+    blurred = TIGHT / 2 * error < sizes[:, 0]
     if blurred.any():
         error[blurred] = 0
         for i in blurred[k].nonzero()[:, 0].split(max(1, PART // x.shape[1])):

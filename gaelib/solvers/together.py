@@ -3,6 +3,7 @@
 Bounds, which save reading elsewhere, would cost more here than the product does.
 """
 
+import numpy as np
 import torch
 
 from ..parallel import all_sum
@@ -39,12 +40,15 @@ class Together:
     """
 
     def __init__(self, x):
-        self.x, self.bonus, rows = x, x.new_zeros(len(x)), x.double()
-        self.origin = total(rows) / len(x)
-        rows = rows - self.origin
-        self.rows, self.narrow, self.sizes = rows, rows.to(x.dtype), torch.linalg.vecdot(rows, rows)
-        self.summed = torch.cat([torch.ones_like(rows[:, :1]), self.sizes[:, None], rows], 1)
+        (n, D), rows = x.shape, x.double()
+        self.x, self.bonus, self.origin = x, x.new_zeros(n), total(rows) / n
+        self.summed = rows.new_empty(n, 2 + D)  # 1, square and row: what `stats` adds
+        self.rows = torch.sub(rows, self.origin, out=self.summed[:, 2:])
+        self.sizes = torch.linalg.vecdot(self.rows, self.rows)
+        self.summed[:, 0], self.summed[:, 1] = 1, self.sizes
+        self.turned = x.new_empty(D, n).copy_(self.rows.T).mul_(-2).numpy()
         self.blur, self.most = (2 * rounding(x) * self.sizes).to(x.dtype), float(self.sizes.max())
+        self.last = torch.full((n,), -1), self.summed[:0]  # the codes that `stats` was asked about, and their sums
 
     def __call__(self, joint, x):
         """The nearest point of each row, k (n,), the first of equals; and a bonus of 0."""
@@ -54,15 +58,19 @@ class Together:
         self.points, limits = joint.means.double() - self.origin, torch.finfo(x.dtype)
         self.lengths = torch.linalg.vecdot(self.points, self.points)
         largest = max(float(self.lengths.max()), limits.tiny / limits.eps)
-        table = torch.addmm(self.lengths.to(x)[:, None], self.points.to(x), self.narrow.T, alpha=-2)  # (K, n)
-        k = torch.from_numpy(table.numpy().argmin(0))
-        hits = table <= table.amin(0).add_(self.blur).add_(2 * rounding(x) * largest)
+        with np.errstate(over="ignore", invalid="ignore"):
+            table = np.dot(self.points.to(x).numpy(), self.turned)  # (K, n)
+            table += self.lengths.to(x)[:, None].numpy()
+        limit = torch.from_numpy(table.min(0)).add_(self.blur).add_(2 * rounding(x) * largest)
+        hits = table <= limit.numpy()
         if self.most + largest > limits.max / 4:
-            hits.fill_(True)  # squares may overflow
-        if torch.count_nonzero(hits) > hits.shape[1]:
-            i = (hits.sum(0) > 1).nonzero()[:, 0]
-            k[i] = self._settle(i, largest)
-        return k, self.bonus
+            hits[:] = True  # squares may overflow
+        numbers = np.arange(len(hits), dtype=np.min_scalar_type(len(hits)))[:, None]
+        k = (hits * numbers).max(0).astype(np.int64)  # without a branch, as an argmin has: of one hit its number
+        if np.count_nonzero(hits) > len(k):
+            i = np.flatnonzero(hits.sum(0, dtype=numbers.dtype) > 1)
+            k[i] = self._settle(torch.from_numpy(i), largest)
+        return torch.from_numpy(k), self.bonus
 
     def _settle(self, i, largest):
         """These rows again in float64, and where that leaves a doubt, by residuals."""
@@ -74,8 +82,16 @@ class Together:
         """As of the joint, from what is kept of the rows."""
         if x is not self.x:
             return self.joint.stats(x, z)
-        sums = self.rows.new_zeros(len(self.lengths), self.summed.shape[1]).index_add_(0, z, self.summed)
-        return known_sums(self.joint, x, z, self.origin, *sums.split([1, 1, x.shape[1]], 1))
+        was, sums = self.last
+        changed = (z != was).nonzero()[:, 0]
+        if 2 * len(changed) < len(z) and len(sums) == len(self.lengths):
+            went, k, was = (part.index_select(0, changed) for part in (self.summed, z, was))
+            sums = sums.index_add(0, k, went).index_add_(0, was, went, alpha=-1)
+            sums *= sums[:, :1] > 0  # of a point that all have left no rounding stays
+        else:
+            sums = self.rows.new_zeros(len(self.lengths), self.summed.shape[1]).index_add_(0, z, self.summed)
+        self.last = z, sums
+        return known_sums(self.joint, x, z, self.origin, *sums.split_with_sizes((1, 1, x.shape[1]), 1))
 
 
 def ahead(data, starts, passes, tol):
