@@ -244,7 +244,7 @@ def known_sums(joint, x, k, origin, n, sizes, sums):
         The number of rows, and the sums of their squared lengths and of the rows themselves.
     """
     points = joint.means.double() - origin
-    away = torch.addcmul(sums, n, points, value=-1)
+    away = sums - n * points  # no fused product: of equal rows nothing is left
     error = sizes[:, 0] - torch.linalg.vecdot(points, sums + away)
     blurred = TIGHT / 2 * error < sizes[:, 0]
     if blurred.any():
