@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from .estimator import Fitting
 from .progress import progress
-from .rows import Table, alone
+from .rows import Table, alone, as_numpy, is_batches
 
 __all__ = ["Comparison", "compare"]
 
@@ -138,11 +138,8 @@ def measured(model, X, test):
 def distance(model, codes, test):
     """The mean squared error of an entry, batch by batch."""
     squares, entries, read = 0.0, 0, 0
-    for x in [test] if hasattr(test, "shape") or np.ndim(alone(next(iter(test)))) < 2 else map(alone, test):
-        decoded = array(model.inverse_transform(codes[read : read + len(x)]))
-        squares, entries, read = squares + np.square(decoded - array(x)).sum(), entries + decoded.size, read + len(x)
+    for x in map(alone, test) if is_batches(test) else [test]:
+        decoded = as_numpy(model.inverse_transform(codes[read : read + len(x)])).astype(np.float64)
+        squares, entries = squares + np.square(decoded - as_numpy(x).astype(np.float64)).sum(), entries + decoded.size
+        read += len(x)
     return float(squares / entries)
-
-
-def array(X):
-    return np.asarray(X.detach().cpu() if hasattr(X, "detach") else X, dtype=np.float64)

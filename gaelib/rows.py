@@ -154,6 +154,14 @@ def view(part: Any) -> Tensor:
         return torch.from_numpy(part)
 
 
+def as_numpy(X: Any) -> np.ndarray:
+    """A table or a tensor of any layout as a NumPy array; of dtypes that NumPy lacks, in float32."""
+    if not torch.is_tensor(X):
+        return np.asarray(X)
+    X = X.detach().resolve_neg().cpu()
+    return (X.float() if X.is_floating_point() and X.itemsize < 4 else X).numpy()
+
+
 @contextmanager
 def at(device: torch.device, joint: nn.Module) -> Iterator[None]:
     """The joint on this device for a while, and then where it was."""
@@ -181,14 +189,14 @@ def need_room(x: Tensor, dtype: torch.dtype, what: str, before: int = 0) -> None
         raise ValueError(f"{what} has {where}; {room}: divide it by a constant{wider}")
 
 
-def need_digits(largest: float, dtype: torch.dtype) -> None:
+def need_digits(largest: float, dtype: torch.dtype, what: str = "Input X") -> None:
     """Refuse data so small that their squares, or those of what differs between them, lose digits or are 0."""
     limits = torch.finfo(dtype)
     least = (limits.tiny / limits.eps) ** 0.5
     if 0 < largest < least:
         wider = ", or pass float64" if dtype == torch.float32 else ""
         raise ValueError(
-            f"Input X has no entry beyond {largest:.3g}; squares in {str(dtype)[6:]} keep their digits from "
+            f"{what} has no entry beyond {largest:.3g}; squares in {str(dtype)[6:]} keep their digits from "
             f"{least:.2g} on: multiply it by a constant{wider}"
         )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .core import Given, objective
 from .parallel import all_sum, gather
-from .rows import Array, Rows, Table, at, honest, is_batches, need_room, remedies
+from .rows import Array, Rows, Table, as_numpy, at, honest, is_batches, need_digits, need_room, remedies, view
 from .solvers.sums import added
 from .solvers.threads import each
 
@@ -27,7 +27,7 @@ def array(y: Any, batches: bool = False) -> Any:
     """
     if torch.is_tensor(y):
         honest(y, "y")
-        return (y.float() if y.dtype == torch.bfloat16 else y).detach().cpu().numpy()
+        return as_numpy(y)
     if batches and isinstance(y, (list, tuple)):
         batches = all(len(getattr(part, "shape", ())) > 0 for part in y)
     else:
@@ -164,12 +164,14 @@ class Observed:
         return check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
 
     def _targets(self, y, data, fitted=False):
-        data.single, y = y.ndim == 1, torch.tensor(y.reshape(len(y), -1))
+        data.single, y = y.ndim == 1, view(y.reshape(len(y), -1))
         if fitted and y.shape[1] != len(self.joint_.bias):
             raise ValueError(
                 f"y has {y.shape[1]} columns, but fit saw {len(self.joint_.bias)}: pass the columns that fit saw"
             )
         need_room(y, data.dtype, "Input y")
+        if not fitted:
+            need_digits(max(gather(float(y.abs().max()))), data.dtype, "Input y")
         return y
 
     def _finish(self, data):
@@ -180,6 +182,20 @@ class Observed:
             intercept = joint.decode(torch.zeros_like(centre)).to(data.given)
         joint.to(data.given)
         self.coef_, self.intercept_ = data.like(self.joint_.weights.detach()), data.like(intercept)
+
+
+def need_order(labels: np.ndarray, what: str) -> None:
+    """Refuse labels (n,) that cannot be put in order: of several kinds, or missing."""
+    try:
+        ordered = bool((labels == labels).all()) and len(np.unique(labels)) > 0
+    except TypeError:
+        ordered = False
+    if not ordered:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
+        raise ValueError(
+            f"{what} holds labels of the kinds {kinds} that cannot be put in order: pass labels of one kind, "
+            "and drop the rows that have none"
+        )
 
 
 class Labelled(Observed):
@@ -197,16 +213,7 @@ class Labelled(Observed):
         y = column_or_1d(honest(y, "y") if np.ma.isMaskedArray(y) else y, warn=True)
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             return y  # `_read` refuses what is not finite, by its place
-        try:
-            ordered = bool((y == y).all()) and len(np.unique(y)) > 0
-        except TypeError:
-            ordered = False
-        if not ordered:
-            kinds = ", ".join(sorted({type(label).__name__ for label in y}))
-            raise ValueError(
-                f"y holds labels of the kinds {kinds} that cannot be put in order: pass labels of one kind, "
-                "and drop the rows that have none"
-            )
+        need_order(y, "y")
         check_classification_targets(y)
         return y
 

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import fields
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import registry
@@ -10,18 +11,23 @@ import torch
 from gaelib import (
     LGAE,
     MPPCA,
+    NMF,
     PPCA,
+    TSNE,
     KMeans,
     LinearRegression,
     LogisticRegression,
     Memory,
+    compare,
     core,
     data,
     plot,
+    sense,
 )
 from gaelib.joints.flats import Flats
+from gaelib.pictures import _checks
 from gaelib.pictures.operators import Linear, Mask
-from gaelib.rows import farthest
+from gaelib.rows import as_numpy, farthest
 from registry import ENDLESS, HOLE, LABELS, X
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -161,7 +167,7 @@ def test_what_is_no_table_of_numbers_is_refused_everywhere(kind, taker):
 
 
 GOOD = {  # the same numbers in other clothes: (10, 4)
-    "reversed": lambda x: x[::-1, ::-1][::-1, ::-1],
+    "reversed": lambda x: np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1],
     "reversed rows": lambda x: np.ascontiguousarray(x[::-1])[::-1],
     "Fortran order": np.asfortranarray,
     "read-only": lambda x: np.lib.stride_tricks.as_strided(x, writeable=False),
@@ -170,6 +176,8 @@ GOOD = {  # the same numbers in other clothes: (10, 4)
     "nested lists": lambda x: x.tolist(),
     "big-endian": lambda x: x.astype(">f8"),
     "unsigned bytes": lambda x: x.astype(np.uint8),
+    "columns of a tensor": lambda x: torch.tensor(x.T.copy()).T,
+    "rows of numbers of NumPy": lambda x: [list(row) for row in x],
     "half": lambda x: torch.tensor(x).half(),
     "bfloat16": lambda x: torch.tensor(x).bfloat16(),
     "integers in a tensor": lambda x: torch.tensor(x).long(),
@@ -197,6 +205,41 @@ def test_the_same_numbers_in_other_clothes(clothes):
     if not isinstance(dressed, (list, tuple)) and not hasattr(dressed, "batch_size"):
         wide = Memory().fit(np.eye(4)).inverse_transform(dressed)
         assert np.abs(np.asarray(wide, dtype=float) - X).max() < 1e-12
+
+
+ROWS = np.random.default_rng(0).normal(size=(40, 3))
+WAYS = {  # every other way in for a table (10, 4)
+    "targets": lambda x: LinearRegression().fit(X, x).coef_,
+    "targets of a score": lambda x: LinearRegression().fit(X, X**2).score(X, x),
+    "targets one by one": lambda x: LinearRegression().fit(X, X).score_samples(X, x),
+    "init of k-means": lambda x: KMeans(10, init=x).fit(np.vstack([X, X + 0.2])).cluster_centers_,
+    "init of parts": lambda x: NMF(10, init=x, max_iter=1).fit(np.vstack([X, X + 0.2])).components_,
+    "init of a map": lambda x: TSNE(4, init=x, perplexity=2, max_iter=1).fit(X).embedding_,
+    "measurements": lambda x: sense(fitted(), x, np.eye(4), 0.1).mean,
+    "a matrix of measurements": lambda x: sense(fitted(), np.ones((1, 10)), x, 0.1).mean,
+    "a comparison": lambda x: [row["error"] for row in compare(x, [LGAE(2)], verbose=0)],
+    "a comparison's test": lambda x: [row["error"] for row in compare(X, [LGAE(2)], x, verbose=0)],
+    "reconstructions": lambda x: plot.reconstructions(fitted(), x, n=1)[0].lines[0].get_ydata(),
+    "labels": lambda x: plot.codes(LGAE(2).fit(ROWS), ROWS, x).collections[0].get_array(),
+    "a picture": lambda x: _checks.measured(x, Mask(np.ones((10, 4))), None, None)[0],
+    "a mask": lambda x: 1.0 * Mask(x).known,
+    "a matrix of pixels": lambda x: Linear(x, (2, 2)).matrix,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*stopped after max_iter", "ignore:X has feature names")
+@pytest.mark.parametrize("way", WAYS)
+def test_the_same_numbers_in_other_clothes_by_every_way_in(way):
+    mpl.use("agg")
+    x = {"a picture": 1.0 * (X > 20), "labels": X.reshape(40, 1)}.get(way, X)
+    plain = WAYS[way](x)
+    for clothes, dress in GOOD.items():
+        dressed = dress(x)
+        if "batches" in clothes or "loader" in clothes:
+            continue
+        found = WAYS[way](dressed)
+        assert np.abs(as_numpy(found) - as_numpy(plain)).max() < 1e-6, clothes
+        mpl.pyplot.close("all")
 
 
 def test_the_dtype_of_batches_does_not_depend_on_their_order():
@@ -291,6 +334,11 @@ def test_a_part_of_the_data_may_be_small():
 def test_targets_whose_squares_have_no_room_are_refused():
     with pytest.raises(ValueError, match=r"Input y has 1e\+80 at row 9, column 0; squares in float64 have room"):
         LinearRegression().fit(X, np.r_[np.ones(9), 1e80])
+
+
+def test_targets_whose_squares_lose_their_digits_are_refused():
+    with pytest.raises(ValueError, match=r"Input y has no entry beyond 9e-200; squares in float64 keep their digits"):
+        LinearRegression().fit(X, 1e-200 * np.arange(10))
 
 
 FIRST = {  # a first fit that fails, early or late

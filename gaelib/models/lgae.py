@@ -127,8 +127,8 @@ class LGAE(LinearCode, Iterative):
         mean, axes, variance, left = solve(data, self.n_components)
         joint.means.copy_(mean[None])
         joint.bases.copy_(upright(axes)[None])
-        history.append(-left - 0.5 * data.width * math.log(math.pi))
         self._explain(data, variance)
+        history.append(-left - 0.5 * data.width * math.log(math.pi))
         return True
 
     def _explain(self, data, variance):

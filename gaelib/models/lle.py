@@ -194,11 +194,11 @@ class LocallyLinearEmbedding(Map):
 
     def _learn(self, joint, data, history):
         z = joint.argmax(joint.points)
-        history.append(float(joint.log_joint(joint.points.double(), z.to(joint.points)).mean()))
         n, k = joint.index.shape
         where, ends = joint.index.cpu().numpy().ravel(), np.arange(0, n * k + 1, k)
         table = (z.cpu().numpy().ravel(), where.astype(np.intc), ends.astype(np.intc))  # SciPy 1.11 wants such
         data.memo["weights"] = scipy.sparse.csr_array(table, (n, n))
+        history.append(float(joint.log_joint(joint.points.double(), z.to(joint.points)).mean()))
         return True
 
     def _finish(self, data):

@@ -134,7 +134,7 @@ class PointMap(Joint):
 
     def __init__(self, map: Tensor):
         super().__init__()
-        self.register_buffer("map", map.clone())
+        self.register_buffer("map", map.clone(memory_format=torch.contiguous_format))
 
     def terms(self) -> tuple[str, str, str]:
         """Code, prior and decoder in words, for `explain`."""

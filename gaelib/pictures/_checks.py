@@ -9,13 +9,10 @@ from torch import nn
 
 from ..hyper import need_integer
 from ..joints.network import seeded
+from ..rows import as_numpy
 from .hourglass import NETWORKS, Hourglass
 from .operators import Downsample, Mask, channels_first
 from .stopping import WindowedVariance
-
-
-def array(values):
-    return values.detach().cpu().numpy() if torch.is_tensor(values) else np.asarray(values)
 
 
 def check_options(steps, stop, average, input_noise, lr, precision):
@@ -49,7 +46,7 @@ def check_values(name, values, pixels):
 
 def measured(image, operator, shape, reference):
     """The measurement as a tensor, channels first, and the picture's shape."""
-    values = array(image).astype(np.float32)
+    values = as_numpy(image).astype(np.float32)
     known = getattr(reference, "shape", None)
     if hasattr(operator, "picture"):
         shape = operator.picture(values.shape)
@@ -67,7 +64,7 @@ def measured(image, operator, shape, reference):
         values[~operator.like(values)] = 0
     check_values("image", values, operator is None or isinstance(operator, (Mask, Downsample)))
     if reference is not None:
-        check_values("reference", array(reference), True)
+        check_values("reference", as_numpy(reference), True)
     return channels_first(torch.from_numpy(values), len(shape) == 3), shape
 
 

@@ -22,8 +22,8 @@ from ..core import ascend
 from ..estimator import Seed, draw_seed
 from ..noise import gaussian
 from ..progress import progress
-from ..rows import Array, pick_device
-from ._checks import array, built, check_operator, check_options, measured
+from ..rows import Array, as_numpy, pick_device
+from ._checks import built, check_operator, check_options, measured
 from .hourglass import NETWORKS, Hourglass  # noqa: F401  benchmarks look for the sizes here
 from .operators import Downsample, Linear, Mask
 from .stopping import WindowedVariance
@@ -207,7 +207,7 @@ class _Climb:
 
     def __init__(self, result, stop, average, reference, callback):
         self.result, self.stop, self.average, self.callback = result, stop, average, callback
-        self.reference = None if reference is None else array(reference).astype(np.float64)
+        self.reference = None if reference is None else as_numpy(reference).astype(np.float64)
         self.kept = None
         result.history["objective"] = []
         if reference is not None:
@@ -237,7 +237,7 @@ class _Climb:
     def _compare(self, result):
         from skimage.metrics import structural_similarity
 
-        image, averaged = (array(part).astype(np.float64) for part in (result.image, result.averaged))
+        image, averaged = (as_numpy(part).astype(np.float64) for part in (result.image, result.averaged))
         result.history["psnr"].append(float(psnr(image, self.reference)))
         result.history["psnr_averaged"].append(float(psnr(averaged, self.reference)))
         window = min(7, *self.reference.shape[:2])

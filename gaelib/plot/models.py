@@ -9,7 +9,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimator import Fitting
-from ..rows import Table, alone
+from ..hyper import need_integer
+from ..rows import Table, alone, as_numpy, is_batches
+from ..supervised import need_order
 from .canvas import PALETTE
 
 __all__ = ["codes", "components", "history", "reconstructions", "samples"]
@@ -38,8 +40,9 @@ def components(model: Fitting, shape: tuple[int, ...] | None = None, columns: in
         For a model that has no components, such as a network.
     """
     check(model)
+    need_integer("n", n)
     held = [getattr(model, name, ()) for name in ("components_", "cluster_centers_", "means_")]
-    parts = next((array(part) for part in [*held, getattr(model.joint_, "means", ())] if np.size(part)), None)
+    parts = next((as_numpy(part) for part in [*held, getattr(model.joint_, "means", ())] if np.size(part)), None)
     if parts is None:
         raise lacking(model, "components", "one with components_ or cluster_centers_")
     parts = parts.reshape(-1, parts.shape[-1])
@@ -65,9 +68,10 @@ def reconstructions(model: Fitting, X: Table, shape: tuple[int, ...] | None = No
     check(model)
     if not hasattr(model, "inverse_transform") or not hasattr(model, "transform"):
         raise lacking(model, "reconstructions", "one with transform and inverse_transform")
+    need_integer("n", n)
     X = first(X, n)
-    decoded = array(model.inverse_transform(model.transform(X)))
-    return drawn(np.concatenate([array(X), decoded]), shape, len(X), model, ("x", "decoded"))
+    decoded = as_numpy(model.inverse_transform(model.transform(X)))
+    return drawn(np.concatenate([as_numpy(X), decoded]), shape, len(X), model, ("x", "decoded"))
 
 
 def samples(model: Fitting, n: int = 20, shape: tuple[int, ...] | None = None, columns: int = 10, seed: int = 0) -> Any:
@@ -88,7 +92,7 @@ def samples(model: Fitting, n: int = 20, shape: tuple[int, ...] | None = None, c
     check(model)
     if not hasattr(model, "sample"):
         raise lacking(model, "samples: its prior is flat, or it has none", "one with sample, such as PPCA or VAE")
-    return drawn(array(model.sample(n, random_state=seed)), shape, columns, model)
+    return drawn(as_numpy(model.sample(n, random_state=seed)), shape, columns, model)
 
 
 def codes(model: Fitting, X: Table, labels: Sequence[Any] | None = None, n: int = 12) -> Any:
@@ -114,12 +118,15 @@ def codes(model: Fitting, X: Table, labels: Sequence[Any] | None = None, n: int 
     TypeError
         For a model without codes, such as `GAN`.
     ValueError
-        For labels that do not fit the rows, or names of more classes than can be told apart.
+        For labels that do not fit the rows, have no order, or name more classes than can be told apart.
     """
-    Z, labels = placed(model, X), None if labels is None else np.asarray(labels)
-    if labels is not None and len(labels) != len(Z):
+    Z, labels = placed(model, X), None if labels is None else as_numpy(labels)
+    labels = np.zeros(len(Z), int) if labels is None else labels.ravel()
+    if len(labels) != len(Z):
         raise ValueError(f"codes got {len(Z)} rows and {len(labels)} labels: pass one label a row")
-    labels = np.zeros(len(Z), int) if labels is None else labels
+    need_order(labels, "labels")
+    labels = np.array(labels.tolist()) if labels.dtype == object else labels
+    need_integer("n", n)
     kinds = np.unique(labels)
     if labels.dtype.kind not in "biuf" and len(kinds) > LEGIBLE:
         raise ValueError(
@@ -162,8 +169,8 @@ def placed(model, X):
     if not hasattr(model, "embedding_"):
         if not hasattr(model, "transform"):
             raise lacking(model, "codes of new rows", "one with transform")
-        return array(model.transform(X))
-    Z = array(model.embedding_)
+        return as_numpy(model.transform(X))
+    Z = as_numpy(model.embedding_)
     if hasattr(X, "shape") and len(X) != len(Z):
         raise ValueError(
             f"{type(model).__name__} has places of its own {len(Z)} rows, got {len(X)}: pass those it fitted"
@@ -264,16 +271,12 @@ def lacking(model, what, other):
     return TypeError(f"{type(model).__name__} has no {what}: pass {other}")
 
 
-def array(X):
-    return np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
-
-
 def first(X, n):
     """The first rows of an array, a table or batches, as their kind."""
-    if not hasattr(X, "shape"):
+    if is_batches(X):
         parts = []
         for part in X:
-            parts.append(np.atleast_2d(array(alone(part))))
+            parts.append(as_numpy(alone(part)))
             if sum(map(len, parts)) >= n:
                 break
         X = np.concatenate(parts)
@@ -286,6 +289,9 @@ def drawn(rows, shape, columns, model, names=()):
 
     D = int(np.prod(rows.shape[1:]))
     side = math.isqrt(D)
+    need_integer("columns", columns)
+    if shape is not None:
+        need_shape(shape)
     shape = shape or (rows.shape[-2:] if rows.ndim > 2 else (side, side) if side**2 == D and side > 3 else None)
     if shape is None:
         return lined(rows.reshape(max(len(names), 1), -1, D), names, getattr(model, "feature_names_in_", None))
@@ -294,6 +300,14 @@ def drawn(rows, shape, columns, model, names=()):
     columns = min(columns, len(rows))
     images(rows.reshape(-1, *shape), columns=columns, width=min(5.2, 1.3 * columns), rows=names)
     return np.array([ax for ax in plt.gcf().axes if ax.images])
+
+
+def need_shape(shape):
+    """Refuse what is not a height and a width."""
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"shape={shape!r} is no height and width: pass two integers, such as (28, 28)")
+    for side in shape:
+        need_integer("shape", side)
 
 
 def lined(sets, names, features):
