@@ -2,8 +2,6 @@
 
 import copy
 import math
-import numbers
-import secrets
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,14 +10,13 @@ from functools import cache, partial
 from importlib.metadata import metadata
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .core import Exact, Joint, alternate, ascend, objective
-from .hyper import count, fitted, hyper, number, switch, validate
+from .hyper import Seed, count, draw_seed, fitted, hyper, number, switch, validate
 from .parallel import all_sum, from_first, gather, rank_and_size
 from .progress import progress
 from .rows import Array, Rows, Table, need_digits, real, view
@@ -27,25 +24,6 @@ from .solvers.sums import total
 from .solvers.threads import shared
 
 __all__ = ["Estimator", "Model"]
-
-
-Seed = int | np.random.RandomState | np.random.Generator | None
-
-
-def draw_seed(random_state: Seed) -> int:
-    """A seed for a local torch.Generator, from None, an int, a RandomState or a Generator; nothing global moves."""
-    if random_state is None:
-        return secrets.randbits(32)
-    if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
-        if not 0 <= random_state < 2**63:
-            where = "below 0" if random_state < 0 else "not below 2**63"
-            raise ValueError(f"random_state={random_state} is {where}: pass a non-negative integer below 2**63")
-        return int(random_state)
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31))
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    raise ValueError(f"random_state={random_state!r} is no seed: pass None, an integer, a RandomState or a Generator")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 import numpy as np
 
 T = TypeVar("T")
+Seed = int | np.random.RandomState | np.random.Generator | None
 
 
 def several(n: int, thing: str) -> str:
@@ -96,3 +98,19 @@ def validate(estimator: Any) -> None:
     for each in fields(estimator):
         if "check" in each.metadata:
             each.metadata["check"](each.name, getattr(estimator, each.name))
+
+
+def draw_seed(random_state: Seed) -> int:
+    """A seed for a local torch.Generator, from None, an int, a RandomState or a Generator; nothing global moves."""
+    if random_state is None:
+        return secrets.randbits(32)
+    if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
+        if not 0 <= random_state < 2**63:
+            where = "below 0" if random_state < 0 else "not below 2**63"
+            raise ValueError(f"random_state={random_state} is {where}: pass a non-negative integer below 2**63")
+        return int(random_state)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    raise ValueError(f"random_state={random_state!r} is no seed: pass None, an integer, a RandomState or a Generator")
