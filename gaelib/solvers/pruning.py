@@ -211,7 +211,7 @@ class Known:
         return k, least, torch.minimum(gap, beyond - 2 * blur)
 
     def _bounds(self, codes):
-        """Bounds on squares less the rows' last numbers, some rows after the others: (n, q + 3) -> (first row, table)s."""
+        """Bounds on squares less the rows' last numbers, some rows at a time: (n, q + 3) -> (first row, table)s."""
         step = max(1, TABLE // len(self.sizes))
         room = np.empty((step, len(self.sizes)), self.shadows.dtype)
         for start in range(0, len(codes), step):
