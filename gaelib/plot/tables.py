@@ -29,14 +29,16 @@ class Table:
         )
 
     def _choice(self, name):
-        """Radio buttons, and the rule for each by which the others' rows are hidden: no script."""
+        """Radio buttons, and the rule for each that hides the others' rows and the column, now all alike: no script."""
         values, made = ["all", *self.offered[name]], ""
         group = f"{self.key}-{list(self.choose).index(name)}"
         for at, value in enumerate(values):
             box = f'id="{group}-{at}"{" checked" * (value == self.choose[name])}'
             made += f'<label><input type="radio" name="{group}" {box}> {html.escape(value)}</label>'
+        column = f"tr>:nth-child({1 + list(self.rows[0]).index(name)}):not(:first-child)"  # never the row's name
         rules = (
-            f".{self.key}:has(#{group}-{at}:checked) tbody tr:not(.{group}-{at}){{display:none}}"
+            f".{self.key}:has(#{group}-{at}:checked) :is(tbody tr:not(.{group}-{at}),{column})"
+            "{display:none!important}"
             for at in range(1, len(values))
         )
         legend = f"<legend>{html.escape(name)}</legend>"
