@@ -76,7 +76,7 @@
       button.append(...head.childNodes);
       head.append(button);
       button.onclick = () => order(head, at, table.tBodies[0]);
-      for (const row of table.tBodies[0].rows) row.cells[at].dataset.head = head.textContent.trim();  // for a phone
+      for (const row of table.tBodies[0].rows) row.cells[at].dataset.head = head.textContent.trim();  // for a phone's cards
     })));
 
   // What a link to an equation, a figure, an exercise, a word or a row leads to, shown beside it: for a mouse that
