@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .core import Exact, Joint, alternate, ascend, objective
-from .hyper import Seed, count, draw_seed, fitted, hyper, number, switch, validate
+from .hyper import Seed, count, draw_seed, fitted, hyper, number, plain, switch, validate
 from .parallel import all_sum, from_first, gather, rank_and_size
 from .progress import progress
 from .rows import Array, Rows, Table, need_digits, real, view
@@ -104,8 +104,10 @@ class Fitting(BaseEstimator):
         try:
             if on_step is not None and not self._goes_on:
                 raise TypeError(f"{type(self).__name__} makes no passes that on_step could hear of: leave it out")
-            self._on_step = on_step
+            self._on_step, given = on_step, plain(self)
+            vars(self).update(given)
             settled, interrupt = self._fit(X, y)
+            vars(self).update((name, before[name]) for name in given)
         except BaseException as error:
             vars(self).clear()
             vars(self).update(before)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform, get_args
 
 import numpy as np
 
@@ -34,6 +34,8 @@ def need_integer(name: str, value: object, at_least: int = 1) -> None:
     """Refuse a hyperparameter that is not an integer of at least so much."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < at_least:
         raise ValueError(f"{name}={value!r} must be an integer of at least {at_least}: pass {name}={at_least} or more")
+    if value >= 2**63:
+        raise ValueError(f"{name}={value} must be an integer below 2**63: pass such a number")
 
 
 def need_number(name: str, value: object, above: float, closed: bool, finite: bool, remedy: str) -> None:
@@ -91,6 +93,23 @@ def switch(default: bool) -> Any:
 def choice(default: str, *others: str) -> Any:
     """One of a few words."""
     return checked(default, partial(need_choice, allowed=(default, *others)))
+
+
+def plain(estimator: Any) -> dict[str, Any]:
+    """The numbers among its fields as Python's own: digits and range of their type must change no answer."""
+    found = {}
+    for each in fields(estimator):
+        value = getattr(estimator, each.name) if each.init else None
+        if isinstance(value, np.bool_):
+            found[each.name] = bool(value)
+        elif isinstance(value, numbers.Real) and not isinstance(value, bool):
+            whole = isinstance(value, numbers.Integral)
+            wide = not whole or (abs(value) >= 2**63 and float in (each.type, *get_args(each.type)))
+            try:
+                found[each.name] = float(value) if wide else int(value)
+            except OverflowError:
+                found[each.name] = math.inf
+    return found
 
 
 def validate(estimator: Any) -> None:

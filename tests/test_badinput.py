@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import fields
+from fractions import Fraction
 
 import matplotlib as mpl
 import numpy as np
@@ -21,9 +22,11 @@ from gaelib import (
     compare,
     core,
     data,
+    explain,
     plot,
     sense,
 )
+from gaelib.hyper import plain, validate
 from gaelib.joints.flats import Flats
 from gaelib.pictures import _checks
 from gaelib.pictures.operators import Linear, Mask
@@ -431,20 +434,43 @@ TWINS = {"batch_size": 8, "variance": 0.5, "amount": 0.5, "step": 1.0, "learning
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*small enough")
 @pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
 def test_numbers_of_numpy_are_hyperparameters_like_others(model):
-    """As a grid made by ``np.linspace`` or ``np.arange`` passes them."""
-    plain = {name: (TWINS | registry.SEED).get(name, value) for name, value in model.get_params().items()}
-    plain = {name: value for name, value in plain.items() if isinstance(value, (bool, int, float))}
-    rows, found = np.random.default_rng(0).random((30, 4)), []
-    for params in (plain, {name: np.asarray(value)[()] for name, value in plain.items()}):
-        found.append(clone(model).set_params(**params).fit(rows, np.arange(30) % 2).history_)
-    assert found[0] == found[1] and len(found[0])
+    """As a grid made by ``np.linspace`` or ``np.arange`` passes them, or whoever counts in fractions."""
+    given = {name: (TWINS | registry.SEED).get(name, value) for name, value in model.get_params().items()}
+    given = {name: value for name, value in given.items() if isinstance(value, (bool, int, float))}
+    given = {
+        name: float(np.float16(value)) or value if type(value) is float else value for name, value in given.items()
+    }
+    others, kinds = {}, itertools.cycle([np.float16, Fraction, np.longdouble])
+    for name, value in given.items():
+        others[name] = next(kinds)(value) if type(value) is float else np.asarray(value)[()]
+    others |= {
+        name: np.float64(value) for name, value in given.items() if type(value) is float and others[name] != value
+    }
+    rows = np.random.default_rng(0).random((30, 4))
+    one, other = (clone(model).set_params(**params).fit(rows, np.arange(30) % 2) for params in (given, others))
+    assert one.history_ == other.history_ and len(one.history_)
+    assert all(getattr(other, name) is value for name, value in others.items())  # they stay as they were given
 
 
-OTHERS = {
-    "n_clusters": 5, "n_components": 3, "max_iter": 1, "tol": 0.5, "random_state": 7, "n_init": 3, "C": 9.0, "hidden": (4,),
-    "noise": "bernoulli", "corruption": "poisson", "alpha": 9.0, "absorb": 0.1, "step": 0.5, "weight": 9.0,
-    "beta_loss": "kullback-leibler", "n_heads": 3,
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_numbers_that_no_machine_word_holds_are_refused_or_taken_as_floats(model):
+    for each in fields(model):
+        if each.init and each.name != "random_state" and isinstance(getattr(model, each.name), int | float):
+            huge = clone(model).set_params(**{each.name: 10**30})
+            if each.type is int and each.name != "verbose":
+                with pytest.raises(ValueError, match=f"{each.name}={10**30} must be an integer below 2\\*\\*63"):
+                    validate(huge)
+            elif each.type is not bool and each.type is not int:
+                assert plain(huge)[each.name] == 1e30 and type(plain(huge)[each.name]) is float
+
+
+WORDS = {  # another word for each choice
+    "noise": "bernoulli", "corruption": "poisson", "beta_loss": "kullback-leibler", "method": "exact", "loss": "hinge",
+    "precision": "bfloat16", "solver": "em", "init": "random", "absorb": 0.1, "step": 0.5, "amount": 0.9, "variance": 7.0,
+    "learning_rate": 1.0, "hidden": (4,), "random_state": 7, "batch_size": 3, "prior_variance": 3.0,
+    "decoder": torch.nn.Identity(), "encoder": torch.nn.Identity(), "critic": torch.nn.Identity(),
 }  # fmt: skip
+ASKED = {"device", "verbose", "restarts", "score_draws"}  # how a question is answered: the docstrings say so
 
 
 @pytest.mark.filterwarnings(
@@ -454,10 +480,14 @@ OTHERS = {
 def test_set_params_after_fit_changes_nothing(model):
     rows = np.abs(np.random.default_rng(0).normal(size=(30, 4)) + 9 * (np.arange(30) % 2)[:, None])
     model = clone(model).fit(rows, np.arange(30) % 2)
-    before = said_by(model, rows)
-    model.set_params(**{name: value for name, value in OTHERS.items() if name in model.get_params()})
+    before, bar = said_by(model, rows), explain(model).lines
+    for name, value in model.get_params().items():
+        if name not in ASKED:
+            other = not value if isinstance(value, bool) else WORDS[name] if name in WORDS else 2 * (value or 0) + 1
+            model.set_params(**{name: other})
     for one, other in zip(before, said_by(model, rows), strict=True):
         assert np.array_equal(one, other)
+    assert bar == explain(model).lines
 
 
 def said_by(model, rows):

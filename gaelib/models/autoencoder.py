@@ -85,7 +85,7 @@ class VAE(_Samples, _Encoded):
     draws : int
         Codes drawn for a row at each step; more than one trains the importance-weighted bound.
     score_draws : int
-        Codes drawn for a row's score: the bound tightens with their number.
+        Codes drawn for a row's score: the bound tightens with their number.  May be changed after a fit.
     anneal : float
         The share of the epochs in which a given ``variance`` rises from a tenth of it: the cure of codes that die
         early (ledger L10).

@@ -84,7 +84,7 @@ class GLO(_Cloud, _Neural):
     n_components, hidden, decoder, noise, variance, max_epochs, batch_size, lr, validation, patience, precision
         As in `Autoencoder`.  Rows held out keep codes too; they do not move the decoder.
     restarts : int
-        Climbs for a row that fit did not see, from as many codes; the best is kept.
+        Climbs for a row that fit did not see, from as many codes; the best is kept.  May be changed after a fit.
     random_state, device, verbose
         As in `KMeans`.
 
@@ -276,13 +276,17 @@ class IMLE(_Samples, _Neural):
 
     prior = "normal"
 
+    def _start(self, data, generator):
+        self._candidates = self.candidates  # of this fit
+        return super()._start(data, generator)
+
     def _answer(self, joint, generator=None, shared=False, rows=None):
         def draw(n):
             device = joint.scale.device
             z = torch.randn(n, self._length, generator=generator, device=device, dtype=torch.float32)
             return (z := like(joint.decoder, z)), normal(z)
 
-        return BestOf(draw, self.candidates)
+        return BestOf(draw, getattr(self, "_candidates", self.candidates))
 
     def _code(self, joint, x):
         z, _ = self._answer(joint, torch.Generator(x.device).manual_seed(0))(joint, x)

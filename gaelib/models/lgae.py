@@ -54,7 +54,8 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
 
     @property
     def _moves(self):
-        return "the covariance's eigenvectors, at once" if self.solver == "eigh" else f"the solver {self.solver!r}"
+        solver = getattr(self, "_solver", self.solver)  # of the fit
+        return "the covariance's eigenvectors, at once" if solver == "eigh" else f"the solver {solver!r}"
 
     @property
     def _n_features_out(self):
@@ -62,6 +63,7 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def _check(self, n, width):
         check_components(self, n, width)
+        self._solver = self.solver
 
 
 @hyper

@@ -52,17 +52,22 @@ class Memory(Codebook):
     @property
     def infer(self) -> Exact | Soft:
         """The nearest row, or at T > 0 all of them."""
-        return Soft(self.temperature) if self.temperature else Exact()
+        return Soft(T) if (T := self._T) else Exact()
+
+    @property
+    def _T(self):  # of the fit
+        return getattr(self, "_fitted_T", self.temperature)
 
     def _check(self, n, width):
         if rank_and_size()[1] > 1:
             raise ValueError(f"Memory keeps all rows in 1 process, got {rank_and_size()[1]}: fit it in one")
 
     def _start(self, data, generator):
+        self._fitted_T = self.temperature
         return Flats(torch.cat(list(data)))
 
     def _learn(self, joint, data, history):
-        if self.temperature:
+        if self._T:
             history.append(self._objective(joint, data))
             return True
         # Every stored row finds itself at distance 0: looking for it would cost N^2 D operations.
@@ -75,6 +80,6 @@ class Memory(Codebook):
 
     def transform(self, X: Table) -> Array:
         """The code: (n, D) -> (n, N), one-hot, or at T > 0 weights of sum 1."""
-        if not self.temperature:
+        if not self._T:
             return super().transform(X)
         return self._open(X).map(lambda x: self.infer(self.joint_, x)[0][0].to(self.joint_.means))
