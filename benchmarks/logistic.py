@@ -49,11 +49,11 @@ def parts(X, y, threads):
     """How often a fit asks for the objective and its slope, and the seconds that their two products take alone."""
     with patch.object(regression, "total", wraps=regression.total) as asked:
         MAKES["gaelib"](TOLS["gaelib"]).fit(X, y)
-    weights = torch.zeros(X.shape[1], 10, dtype=torch.float64)
+    weights = torch.zeros(10, X.shape[1], dtype=torch.float64)
 
     def products(z):
-        logits = product(z, weights)
-        product(logits.T, z)
+        for part in z.split(regression.FEW // weights.numel()):
+            product(product(weights, part.T), part)
 
     blocks = torch.from_numpy(X).double().split(BLOCK // X.shape[1])
     seconds = asked.call_count * alone(products, blocks, threads)

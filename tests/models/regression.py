@@ -137,6 +137,25 @@ def test_batches_equal_the_whole():
     assert abs(whole.score(Z, X) - whole.score([Z[:9], Z[9:]], X)) < 1e-12
 
 
+def test_products_are_small_and_add_up(monkeypatch):
+    """OpenBLAS multiplies a few rows at a time twice as fast; the sums are those of all rows."""
+    x = torch.randn(300, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y, asked = torch.arange(300) % 7, []
+
+    def product(a, b):
+        asked.append(len(a) * a.shape[1] * b.shape[1])
+        return a @ b
+
+    monkeypatch.setattr(regression, "product", product)
+    bias, weights = (0.1 * x[:7, :k] for k in (1, 500))
+    bias, weights = bias[:, 0].clone().requires_grad_(), weights.clone().requires_grad_()
+    found = regression.Total.apply(bias, weights, [(y[:299], x[:299]), (y[299:], x[299:])])
+    expected = -torch.nn.functional.cross_entropy(x @ weights.T + bias, y, reduction="sum")
+    assert torch.isclose(found, expected) and max(asked) <= regression.FEW < 299 * 500 * 7
+    slopes = (torch.autograd.grad(value, (bias, weights)) for value in (found, expected))
+    assert all(map(torch.allclose, *slopes))
+
+
 @pytest.mark.parametrize(("C", "solver"), [(0.01, "lbfgs"), (1.0, "lbfgs"), (1e3, "newton-cg")])
 def test_logistic_equals_scikit_learn(digits, C, solver, record_property, parity):
     # Where the penalty is weak scikit-learn's lbfgs stops too early to be a reference; its Newton method does not.
