@@ -17,9 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from .core import Exact, Joint, alternate, ascend, objective
 from .hyper import Seed, count, draw_seed, fitted, hyper, number, plain, switch, validate
+from .limits import need_digits
 from .parallel import all_sum, from_first, gather, rank_and_size
 from .progress import progress
-from .rows import Array, Rows, Table, need_digits, real, view
+from .rows import Array, Rows, Table, real, view
 from .solvers.sums import total
 from .solvers.threads import shared
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
 from .hyper import is_word
+from .limits import farthest, need_room
 from .solvers.threads import each, shared
 
 __all__ = ["Array", "Rows", "Table"]
@@ -25,7 +26,6 @@ __all__ = ["Array", "Rows", "Table"]
 Array: TypeAlias = np.ndarray | Tensor  # what a model gives back: of the kind of what it was given
 Table: TypeAlias = ArrayLike | Tensor | Iterable[Any]  # rows, or batches of rows
 
-LARGEST = 1e75  # the square of a square has room in float64
 CACHED, VIEWED, MOVED = 2**22, 2**26, 2**26  # entries at a time: what a CPU's cache holds; views of them; on a GPU
 STAY = 2**27  # entries of a fit that stay on a GPU between its passes: half a gigabyte in float32
 
@@ -173,39 +173,12 @@ def at(device: torch.device, joint: nn.Module) -> Iterator[None]:
         joint.to(home)
 
 
-def farthest(dtype: torch.dtype, width: int) -> float:
-    """How far from 0 entries may lie, so that the squared distances of a million rows have room in ``dtype``."""
-    return min((torch.finfo(dtype).max / (4e6 * width)) ** 0.5, LARGEST)
-
-
-def need_room(x: Tensor, dtype: torch.dtype, what: str, before: int = 0) -> None:
-    """Refuse a table (n, D) with entries beyond what `farthest` allows, by the place of the first."""
-    most = farthest(dtype, x.shape[1])
-    if len(far := (x.abs() > most).nonzero()):
-        row, column = far[0].tolist()
-        where = f"{float(x[row, column]):.3g} at row {before + row}, column {column}"
-        room = f"squares in {str(dtype)[6:]} have room for entries up to {most:.2g}"
-        wider = ", or pass float64" if dtype == torch.float32 else ""
-        raise ValueError(f"{what} has {where}; {room}: divide it by a constant{wider}")
-
-
-def need_digits(largest: float, dtype: torch.dtype, what: str = "Input X") -> None:
-    """Refuse data so small that their squares, or those of what differs between them, lose digits or are 0."""
-    limits = torch.finfo(dtype)
-    least = (limits.tiny / limits.eps) ** 0.5
-    if 0 < largest < least:
-        wider = ", or pass float64" if dtype == torch.float32 else ""
-        raise ValueError(
-            f"{what} has no entry beyond {largest:.3g}; squares in {str(dtype)[6:]} keep their digits from "
-            f"{least:.2g} on: multiply it by a constant{wider}"
-        )
-
-
 class Rows:
     """Validated data as re-iterable batches: tensors (n_b, D) on one device.
 
     ``kind`` is what the caller passed (NumPy or torch, device and dtype), so that answers can be given alike.
-    What a fit reads, ``reset``, is checked whole before any work; batches of a later question are checked as they come.
+    What a fit reads, ``reset``, is checked whole before any work; batches of a later question are checked as they come,
+    and each reading must have as many rows as the first, and begin with the same.
     With ``holes`` entries may be NaN.
     """
 
@@ -281,9 +254,26 @@ class Rows:
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.streamed:
-            yield from map(self._tensor, self._tables())
+            yield from map(self._tensor, self._again())
         else:
             yield from self._cut(CACHED if self.device.type == "cpu" else MOVED)
+
+    def _again(self) -> Iterator[Any]:
+        """The batches once more; refused where they are not those of the first reading."""
+        count = 0
+        for part in self._tables():
+            if not count and not torch.equal(view(part[:1]).detach().cpu(), self.first):
+                self._refuse_reading("another first row")
+            count += len(part)
+            yield part
+        if self.n is not None and count != self.n:
+            self._refuse_reading(f"{count} rows, and {self.n}")
+
+    def _refuse_reading(self, gave: str) -> None:
+        raise ValueError(
+            f"X gave {gave} in an earlier reading: pass batches that stay as they are, in their order; an object whose "
+            "__iter__ starts afresh"
+        )
 
     def _cut(self, entries: int) -> Iterator[Tensor]:
         step, table = max(1, entries // self.width), self.X if self.moved is None else self.moved

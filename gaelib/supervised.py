@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_array, column_or_1d
 from torch import Tensor
 
 from .core import Given, objective
+from .limits import need_digits, need_room
 from .parallel import all_sum, gather
-from .rows import Array, Rows, Table, as_numpy, at, honest, is_batches, need_digits, need_room, remedies, view
+from .rows import Array, Rows, Table, as_numpy, at, honest, is_batches, remedies, view
 from .solvers.sums import added
 from .solvers.threads import each
 

@@ -28,9 +28,10 @@ from gaelib import (
 )
 from gaelib.hyper import plain, validate
 from gaelib.joints.flats import Flats
+from gaelib.limits import farthest
 from gaelib.pictures import _checks
 from gaelib.pictures.operators import Linear, Mask
-from gaelib.rows import as_numpy, farthest
+from gaelib.rows import as_numpy
 from registry import ENDLESS, HOLE, LABELS, X
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -112,6 +113,17 @@ class iter_again:
 
     def __iter__(self):
         return iter(self.parts)
+
+
+class Changing:
+    """A stream that is itself for some readings, and then another."""
+
+    def __init__(self, first, later, readings):
+        self.first, self.later, self.left = first, later, readings
+
+    def __iter__(self):
+        self.left -= 1
+        return iter(self.first if self.left >= 0 else self.later)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -326,6 +338,33 @@ def test_data_whose_squares_are_no_numbers_are_refused(model):
         for bad in (small, [small[:9], small[9:]], torch.tensor(small)):
             with pytest.raises(ValueError, match=says.format(power + 1, dtype.__name__, wider)):
                 clone(model).fit(bad, np.arange(30) % 2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_a_stream_that_changes_between_its_readings_is_refused(model):
+    rows, y = np.random.default_rng(0).random((30, 4)), np.arange(30) % 2
+    whole = [rows[:9], rows[9:]]
+    others = {
+        r"gave 9 rows, and 30 in an earlier": whole[:1],
+        r"gave 0 rows": [],
+        r"gave another first row": whole[::-1],
+    }
+    for says, later in others.items():
+        with pytest.raises(ValueError, match=says + ".*: pass batches that stay as they are"):
+            clone(model).fit(Changing(whole, later, 1), y)
+
+
+def test_a_loader_that_draws_is_refused():
+    rows = torch.tensor(X)
+    for sampler in (
+        {"sampler": torch.utils.data.SubsetRandomSampler(range(9, -1, -1))},
+        {"batch_sampler": torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(range(10)), 4, False)},
+    ):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            with pytest.raises(ValueError, match="another first row"):
+                km(tol=0).fit(torch.utils.data.DataLoader(rows, **sampler))
 
 
 def test_a_part_of_the_data_may_be_small():
