@@ -36,7 +36,7 @@ TIGHT = 64  # a squared error so many times smaller than what it is a difference
 
 def worth_it(means):
     """Whether bounds from shadows are faster than the full table: for many points (K, D) with many columns."""
-    return len(means) > 128 and means.shape[1] >= 64
+    return len(means) > 64 and means.shape[1] >= 64
 
 
 @cache
@@ -91,7 +91,7 @@ class Known:
         self.origin = self.middle.double() if self.far else None
         if worth_it(means):
             quiet()
-        self.axes = self._leading(rows - self.middle, min(AXES, len(means) // 4)) if worth_it(means) else None
+        self.axes = self._leading(rows - self.middle, min(AXES, len(means) // 2)) if worth_it(means) else None
         self.rounding = rounding(means)
         self.rows = max(1, PART // max(means.shape)) if self.axes is None else SCREENED
         self.joint, self.seen, self.kept = joint, None, {}
