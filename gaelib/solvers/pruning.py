@@ -115,7 +115,7 @@ class Known:
         sizes = torch.linalg.vecdot(x, x)
         if self.axes is None:
             return sizes, None
-        inside = x @ self.axes
+        inside = torch.from_numpy(x.numpy() @ self.axes.numpy())
         rest = (sizes - inside.square().sum(1)).clamp_(min=0) + LOOSE * self.rounding * sizes  # up: still a bound
         return sizes, torch.cat([inside, rest.sqrt_()[:, None], x.new_tensor([1.0, 0.0]).expand(len(x), 2)], 1)
 
@@ -206,7 +206,8 @@ class Known:
             return None
         rows = passed // K
         columns = passed - rows * K
-        squares = self._squares(away, torch.searchsorted(rows, torch.arange(n + 1)), columns)
+        starts = torch.bincount(rows + 1, minlength=n + 1).cumsum(0)
+        squares = self._squares(away, starts, columns)
         k, least, gap = settle_pairs(x, (guess, best), (rows, columns, squares), blur, self.joint.means)
         return k, least, torch.minimum(gap, beyond - 2 * blur)
 
