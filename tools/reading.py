@@ -161,7 +161,7 @@ class FillChapters(SphinxPostTransform):
                 titles = {"Chapter": 22, "To read and to do": 17, "Before you start": 40, "Ledger": 21}
                 rows = [self.row(*found) for found in chapters(self.env)]
                 place.replace_self(bookext.table(titles, rows, "gae-stack"))
-        if self.env.docname.startswith(("practice/", "teaching/")):
+        if self.env.docname.startswith(("practice/", "teaching/", "notation")):
             for table in self.document.findall(nodes.table):
                 if "gae-sort" not in table["classes"]:  # its numbers need the heads of their columns
                     table["classes"].append("gae-stack")
