@@ -126,6 +126,14 @@ def test_pictures_of_a_network_keep_their_shape():
     assert plot.samples(model, 2)[0].images[0].get_array().shape == (2, 8)
 
 
+def test_channels_stand_side_by_side():
+    X = np.random.default_rng(0).random((30, 3, 2, 4))
+    model = VAE(1, hidden=(4,), max_epochs=1, random_state=0).fit(X)
+    (first, *_) = plot.reconstructions(model, X, n=2)
+    assert np.array_equal(first.images[0].get_array(), np.concatenate(X[0], 1))
+    assert plot.samples(model, 2)[0].images[0].get_array().shape == (2, 12)
+
+
 def test_codes_and_history_are_drawn():
     model, labels = LGAE(2).fit(ROWS), np.arange(30) % 3
     ax = plot.codes(model, ROWS, labels)

@@ -294,7 +294,8 @@ class TSNE(Map):
                 slope = joint.slope(P, sums, exaggeration)
                 # A grid's error turns its sign from cell to cell, and so slopes against moves: gains stay small, the
                 # map opens more slowly, and after as many steps its divergence is higher than a finer grid's.
-                gain = torch.where((slope > 0) == (move > 0), gain + 0.2, gain * 0.8).clamp_(min=0.01)
+                if step:  # before the first move there is no side that a slope could be on
+                    gain = torch.where((slope > 0) == (move > 0), gain + 0.2, gain * 0.8).clamp_(min=0.01)
                 move.mul_(momentum).addcmul_(gain, slope, value=rate)
                 y.add_(move - (y + move).mean(0))  # at once: an interrupt finds a whole step
                 data.memo["steps"] = step + 1

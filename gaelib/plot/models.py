@@ -287,6 +287,8 @@ def drawn(rows, shape, columns, model, names=()):
     """Rows (n, D) as grey pictures, or as lines where D is no picture's; equal parts of them have ``names``."""
     from . import images
 
+    if rows.ndim == 4:  # channels stand side by side
+        rows = np.moveaxis(rows, 1, 2).reshape(len(rows), rows.shape[2], -1)
     D = int(np.prod(rows.shape[1:]))
     side = math.isqrt(D)
     need_integer("columns", columns)

@@ -51,6 +51,15 @@ def test_the_neighbours_are_scikit_learns(digits, monkeypatch):
     assert copies[1][:, 0].tolist() == [3, 4, 5, 0, 1, 2] and copies[0].max() < 1e-10
 
 
+def test_a_mirrored_or_turned_start_mirrors_or_turns_the_map():
+    x, start = normal(40, 5), 1e-2 * normal(40, 2, seed=1)
+    model = TSNE(perplexity=5, max_iter=30)
+    found = [
+        model.set_params(init=init).fit(x).embedding_ for init in (start, start * torch.tensor([-1, 1]), start.flip(1))
+    ]
+    assert torch.equal(found[1], found[0] * torch.tensor([-1, 1])) and torch.equal(found[2], found[0].flip(1))
+
+
 @pytest.mark.parametrize("perplexity", [1.0, 5.0, 30.0, 90.0])
 def test_every_row_has_the_perplexity_asked_for(perplexity):
     squares = neighbours(normal(400, 6), 91)[0]
