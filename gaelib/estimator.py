@@ -11,12 +11,12 @@ from importlib.metadata import metadata
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .core import Exact, Joint, alternate, ascend, objective
-from .hyper import Seed, count, draw_seed, fitted, hyper, number, plain, switch, validate
+from .hyper import Seed, count, draw_seed, fitted, hyper, number, plain, settings, switch, validate
 from .limits import need_digits
 from .parallel import all_sum, from_first, gather, rank_and_size
 from .progress import progress
@@ -66,6 +66,20 @@ class Fitting(BaseEstimator):
     _small = 0  # entries of a table, up to which a fit is faster on one thread
     _in_blocks = False  # whether blocks of rows are handed to threads
     _wide = False  # whether squares of the data are in float64 whatever their dtype
+    _movable = frozenset(
+        {
+            "max_iter",
+            "tol",
+            "n_init",
+            "init",
+            "solver",
+            "extrapolate",
+            "warm_start",
+            "random_state",
+            "device",
+            "verbose",
+        }
+    )  # what may be another where a fit goes on
     _goes_on = False  # whether a fit is made of passes, of which it tells and after which it can go on
 
     def _terms(self) -> tuple[str, str, str]:
@@ -131,7 +145,7 @@ class Fitting(BaseEstimator):
 
     def _fit(self, X: Table, y: Any) -> tuple[bool, KeyboardInterrupt | None]:
         """Check, learn and keep the best start: whether it settled, and what interrupted it then."""
-        was = getattr(self, "n_features_in_", None)
+        was = getattr(self, "n_features_in_", None), getattr(self, "_settings", {})
         data = self._rows(X, y)
         with self._threads(data), torch.inference_mode(False), torch.enable_grad():  # whatever the caller has set
             return self._best(data, was)
@@ -143,6 +157,7 @@ class Fitting(BaseEstimator):
 
     def _best(self, data, was):
         validate(self)
+        self._settings = settings(self)
         need_digits(max(gather(data.largest)), torch.float64 if self._wide else data.dtype)
         self._check(int(all_sum({"n": torch.tensor(float(len(data)), dtype=torch.float64)})["n"]), data.width)
         generator = torch.Generator().manual_seed(from_first(draw_seed(self.random_state)))
@@ -196,13 +211,23 @@ class Fitting(BaseEstimator):
             self._on_step(now)
 
     def _gone_on(self, data, was):
-        """Copies of the joint and history of a fit to ``was`` columns, to go on from."""
-        if was != data.width:
+        """Copies of the joint and history to go on from, of a fit with ``was``: its columns and settings."""
+        width, given = was
+        if width != data.width:
             raise ValueError(
-                f"warm_start goes on with a fit to {was} features, got {data.width}: pass the same columns, "
+                f"warm_start goes on with a fit to {width} features, got {data.width}: pass the same columns, "
                 "or warm_start=False"
             )
-        return [copy.deepcopy(self.joint_).to(data.device)], list(self.history_)
+        for name, value in given.items():
+            if name not in self._movable and (now := self._settings.get(name)) != value:
+                raise ValueError(
+                    f"warm_start goes on with a fit at {name}={value!r}, got {now!r}: pass that, or warm_start=False"
+                )
+        return [copy.deepcopy(self.joint_).to(data.device, data.dtype)], list(self.history_)
+
+    def _of_fit(self, name):
+        """A hyperparameter as the fit had it; before a fit, as it stands."""
+        return getattr(self, "_settings", {}).get(name, getattr(self, name))
 
     def _reading(self, joint, data):
         """Who answers the max during a fit, and the batches."""
@@ -297,25 +322,6 @@ class Estimator(TransformerMixin, Model):
     if TYPE_CHECKING:  # scikit-learn's have no types
 
         def fit_transform(self, X: Table, y: Any = None) -> Array: ...
-
-
-class Map(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Fitting):
-    """A fit that compares all its rows, in one process, and gives each a place; of other rows it says nothing.
-
-    A subclass has ``n_components``, and leaves the places in ``embedding_``.
-    """
-
-    @property
-    def _n_features_out(self):
-        return self.embedding_.shape[1]
-
-    def fit_transform(self, X: Table, y: Any = None) -> Array:
-        """Fit, and give the map: (n, D) -> (n, d)."""
-        return self.fit(X).embedding_
-
-    def _check(self, n, width):
-        if (size := rank_and_size()[1]) > 1:
-            raise ValueError(f"{type(self).__name__} compares all rows in 1 process, got {size}: fit it in one")
 
 
 @hyper

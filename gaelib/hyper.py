@@ -112,6 +112,12 @@ def plain(estimator: Any) -> dict[str, Any]:
     return found
 
 
+def settings(estimator: Any) -> dict[str, Any]:
+    """Those of its fields that are numbers, words or None."""
+    found = {each.name: getattr(estimator, each.name) for each in fields(estimator) if each.init}
+    return {name: value for name, value in found.items() if value is None or isinstance(value, (bool, int, float, str))}
+
+
 def validate(estimator: Any) -> None:
     """Every field against its bounds: the first that breaks them raises ValueError."""
     for each in fields(estimator):

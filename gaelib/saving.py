@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .estimator import Model
-from .hyper import need_integer
+from .hyper import need_integer, plain, settings
 from .parallel import from_first, rank_and_size
 
 __all__ = ["checkpoint", "resume"]
@@ -68,7 +68,7 @@ def resume(path: str | Path, model: M) -> M:
     Raises
     ------
     ValueError
-        For a file that holds another model than ``model``, or other hyperparameters.
+        For a file that holds another model than ``model``, or other hyperparameters that shape it.
     """
     path = Path(path)
     written = from_first(path.read_bytes() if rank_and_size()[0] == 0 and path.exists() else None)
@@ -79,7 +79,8 @@ def resume(path: str | Path, model: M) -> M:
         raise ValueError(
             f"{path.name} holds a {type(kept).__name__}, not a {type(model).__name__}: remove it, or pass another path"
         )
-    for name in ("n_clusters", "n_components"):
-        if (was := getattr(kept, name, None)) != (now := getattr(model, name, None)):
+    held, asked = settings(kept), plain(model)
+    for name, value in settings(model).items():
+        if name not in model._movable and (was := held.get(name)) != (now := asked.get(name, value)):
             raise ValueError(f"{path.name} holds a fit with {name}={was}, not {now}: remove it, or pass another path")
     return kept.set_params(warm_start=True, max_iter=model.max_iter, tol=model.tol, verbose=model.verbose)

@@ -13,7 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gaelib import GGAE, LGAE, LLGAE, MPPCA, PPCA, VAE, GaussianMixture, KMeans, checkpoint, resume
+from gaelib import (
+    GGAE,
+    LGAE,
+    LLGAE,
+    MPPCA,
+    NMF,
+    PPCA,
+    VAE,
+    GaussianMixture,
+    KMeans,
+    SemiNMF,
+    SparseCoding,
+    checkpoint,
+    resume,
+)
 from sklearn.base import clone
 
 X = np.random.default_rng(0).normal(size=(400, 6))
@@ -81,6 +95,57 @@ def test_a_settled_fit_goes_on_by_a_pass_or_two_and_starts_anew_only_when_told()
     assert model.n_iter_ == n
     closed = LGAE(2, warm_start=True).fit(X)
     assert closed.fit(X).n_iter_ == 1  # the closed form has nothing to go on from
+
+
+EVERY = [*MODELS, *(Parts(2, random_state=0, max_iter=3, tol=0.0) for Parts in (NMF, SemiNMF, SparseCoding))]
+
+
+@pytest.mark.parametrize("model", EVERY, ids=lambda model: type(model).__name__)
+def test_going_on_takes_data_of_another_dtype(model):
+    x = np.abs(CLUSTERS)
+    for one, other in ((np.float32, np.float64), (np.float64, np.float32)):
+        going = clone(model).set_params(warm_start=True, max_iter=2).fit(x.astype(one))
+        going.set_params(max_iter=4).fit(x.astype(other))
+        assert going.n_iter_ > 2 and {part.dtype for part in going.joint_.buffers()} == {
+            torch.tensor(x.astype(other)).dtype
+        }
+
+
+@pytest.mark.parametrize("model", EVERY, ids=lambda model: type(model).__name__)
+def test_going_on_at_other_settings_is_refused(model, tmp_path):
+    x, other = (
+        np.abs(CLUSTERS),
+        {"noise": "own", "absorb": "exp", "prior_variance": 2.0, "beta_loss": "kullback-leibler"},
+    )
+    model = clone(model).set_params(max_iter=2)
+    model.fit(x, on_step=checkpoint(tmp_path / "fit"))
+    for name, value in model.get_params().items():
+        if name not in model._movable:
+            now = other[name] if name in other else not value if isinstance(value, bool) else 2 * value + 1
+            for going in (clone(model), clone(model).set_params(max_iter=9, warm_start=True)):
+                with pytest.raises(ValueError, match=rf"{name}={re.escape(str(value))}, not .*: remove it"):
+                    resume(tmp_path / "fit", going.set_params(**{name: now}))
+            going = pickle.loads(pickle.dumps(model)).set_params(warm_start=True, **{name: now})
+            with pytest.raises(
+                ValueError, match=rf"at {name}={re.escape(repr(value))}, got .*: pass that, or warm_start=False"
+            ):
+                going.fit(x)
+            assert going.set_params(**{name: value}).fit(x).n_iter_ == 2
+
+
+@pytest.mark.parametrize("model", EVERY, ids=lambda model: type(model).__name__)
+def test_what_on_step_hears_can_be_asked_and_asking_changes_nothing(model):
+    x, heard = np.abs(CLUSTERS[:60]), []
+
+    def ask(now):
+        decoded = now.inverse_transform(now.transform(x))
+        heard.append((decoded.shape, now.score(x), len(now.get_feature_names_out())))
+        if hasattr(now, "sample"):
+            assert isinstance(now.sample(2, random_state=0), np.ndarray)
+
+    model = clone(model).set_params(max_iter=3).fit(x, on_step=ask)
+    assert len(heard) == 3 and heard[0][0] == x.shape and heard[0][2] == model.transform(x).shape[1]
+    assert model.history_ == clone(model).fit(x).history_
 
 
 def test_a_file_is_written_every_so_often_and_whole(tmp_path):

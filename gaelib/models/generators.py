@@ -276,17 +276,13 @@ class IMLE(_Samples, _Neural):
 
     prior = "normal"
 
-    def _start(self, data, generator):
-        self._candidates = self.candidates  # of this fit
-        return super()._start(data, generator)
-
     def _answer(self, joint, generator=None, shared=False, rows=None):
         def draw(n):
             device = joint.scale.device
             z = torch.randn(n, self._length, generator=generator, device=device, dtype=torch.float32)
             return (z := like(joint.decoder, z)), normal(z)
 
-        return BestOf(draw, getattr(self, "_candidates", self.candidates))
+        return BestOf(draw, self._of_fit("candidates"))
 
     def _code(self, joint, x):
         z, _ = self._answer(joint, torch.Generator(x.device).manual_seed(0))(joint, x)

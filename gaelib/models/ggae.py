@@ -90,7 +90,7 @@ class GGAE(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
 
     @property
     def _n_features_out(self):
-        return self.prototypes_.shape[1]
+        return self.joint_.prototypes.shape[1]
 
     def _check(self, n, width):
         need_samples("n_clusters", self.n_clusters, n, self.n_clusters, "fewer clusters")

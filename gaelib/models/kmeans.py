@@ -70,7 +70,8 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     random_state : None, int, RandomState or Generator
         Seeds a local generator.
     warm_start : bool
-        Whether a second `fit` goes on from the first's end, or from a `checkpoint`, instead of starting anew.
+        Whether a second `fit` goes on from the first's end, or from a `checkpoint`, instead of starting anew; what
+        shapes the model must then be as it was.
     device : str
         "auto" (CUDA if there is one, else the CPU) or a torch device's name.
     verbose : 0 or 1

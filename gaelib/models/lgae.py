@@ -54,16 +54,16 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
 
     @property
     def _moves(self):
-        solver = getattr(self, "_solver", self.solver)  # of the fit
+        solver = self._of_fit("solver")
         return "the covariance's eigenvectors, at once" if solver == "eigh" else f"the solver {solver!r}"
 
     @property
     def _n_features_out(self):
-        return self.components_.shape[0]
+        joint = self.joint_
+        return (joint.weights if hasattr(joint, "weights") else joint.bases).shape[-1]
 
     def _check(self, n, width):
         check_components(self, n, width)
-        self._solver = self.solver
 
 
 @hyper

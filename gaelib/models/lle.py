@@ -23,8 +23,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh, splu
 from torch import Tensor
 
 from ..core import Joint
-from ..estimator import Map
 from ..hyper import count, fitted, hyper, need_samples, number, several
+from ..maps import Map
 from ..noise import gaussian
 from ..rows import Array
 from ..solvers.eigen import upright

@@ -56,14 +56,13 @@ class Memory(Codebook):
 
     @property
     def _T(self):  # of the fit
-        return getattr(self, "_fitted_T", self.temperature)
+        return self._of_fit("temperature")
 
     def _check(self, n, width):
         if rank_and_size()[1] > 1:
             raise ValueError(f"Memory keeps all rows in 1 process, got {rank_and_size()[1]}: fit it in one")
 
     def _start(self, data, generator):
-        self._fitted_T = self.temperature
         return Flats(torch.cat(list(data)))
 
     def _learn(self, joint, data, history):

@@ -143,7 +143,7 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
         )
         x = Flats(joint.means, joint.bases).decode((k, u * joint.scales[k])) if p else joint.decode(k)
         x = x + joint.variance[k, None].sqrt() * noise
-        return x if torch.is_tensor(self.means_) else x.cpu().numpy()
+        return x if torch.is_tensor(getattr(self, "means_", None)) else x.cpu().numpy()
 
 
 @hyper

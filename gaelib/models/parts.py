@@ -62,7 +62,7 @@ class Summed(ClassNamePrefixFeaturesOutMixin, Estimator, Iterative):
 
     @property
     def _n_features_out(self):
-        return self.components_.shape[0]
+        return len(self.joint_.parts)
 
     def _terms(self):
         joint, (K, D) = self.joint_, self.joint_.parts.shape

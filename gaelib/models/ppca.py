@@ -130,7 +130,7 @@ class PPCA(LinearCode, Iterative):
             for width in reversed(joint.weights.shape)
         )
         x = joint.decode(u) + joint.variance.sqrt() * noise
-        return x if torch.is_tensor(self.mean_) else x.cpu().numpy()
+        return x if torch.is_tensor(getattr(self, "mean_", None)) else x.cpu().numpy()
 
     def impute(self, X: Table) -> Array:
         """Fill missing entries (NaN) by their expectation given the present ones: (n, D) -> (n, D).
