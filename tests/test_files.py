@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from gaelib import LLGAE, MPPCA, PPCA, KMeans, LinearRegression, LogisticRegression, compare, data
+from gaelib import LGAE, LLGAE, MPPCA, PPCA, KMeans, LinearRegression, LogisticRegression, compare, data
 from gaelib.plot.models import first
 from pyarrow import parquet as pq
 from sklearn.preprocessing import StandardScaler
@@ -86,6 +86,8 @@ READINGS = {  # of the data, in a fit of ten steps: ten, and what finds the star
     "LLGAE": (LLGAE(3, 1, max_iter=10, tol=0, random_state=0), 10, 14),
     "MPPCA": (MPPCA(3, 1, max_iter=10, tol=0, random_state=0), 10, 15),
     "PPCA": (PPCA(2), 1, 3),
+    "LGAE": (LGAE(2), 1, 2),
+    "LGAE, in turn": (LGAE(2, solver="alternate", max_iter=10, tol=0, random_state=0), 10, 12),
 }
 
 

@@ -15,6 +15,7 @@ from gaelib.core import Exact, Soft
 from gaelib.joints.flats import Flats
 from gaelib.joints.linear import LinearGaussian
 from gaelib.joints.mixture import Mixture
+from gaelib.solvers import sums
 from gaelib.solvers.eigen import SMALL, leading
 from gaelib.solvers.nearest import nearest
 from gaelib.solvers.sums import added, by_code, gram, products, total
@@ -72,6 +73,25 @@ def test_a_running_sum_would_have_lost_the_last_rows():
         assert abs(float(found) / right - 1) < bound
     assert abs(float(gram(rows)) / (right * float(rows[0])) - 1) < 5e-6
     assert abs(float(torch.zeros(1, 1).index_add_(0, k, rows)) / right - 1) > 1e-4  # what it guards against
+
+
+def test_products_of_parts_are_added_band_by_band_and_few_wait(monkeypatch):
+    """Whoever adds them, in whatever company: the same digits; and no more stand side by side than there is room."""
+    x, together = torch.randn(10_000, 150, generator=torch.Generator().manual_seed(0)), []
+
+    def each(f, parts):
+        together.append((len(parts), isinstance(parts[0], np.ndarray)))
+        return [f(part) for part in reversed(parts)][::-1]
+
+    expected, rows = gram(x), total(x)
+    assert (expected - x.double().T @ x.double()).abs().max() < 1e-5 * expected.max()
+    monkeypatch.setattr(sums, "each", each)
+    for room, most in ((2 * 150**2, 2), (0, 1), (2**23, 3)):
+        together.clear()
+        monkeypatch.setattr(sums, "SIDE", room)
+        assert torch.equal(gram(x), expected) and torch.equal(total(x), rows)
+        assert max(count for count, product in together if product) == most
+        assert all(count == 3 for count, product in together if not product)
 
 
 def test_dicts_are_added_by_name_in_float64():

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from gaelib import LGAE, GaussianMixture, KMeans, LogisticRegression, data, rows
+from gaelib import LGAE, PPCA, GaussianMixture, KMeans, LogisticRegression, data, rows
 from gaelib.joints.flats import Flats
 from gaelib.models import regression
 from gaelib.solvers import pruning
@@ -192,3 +192,12 @@ def test_the_check_of_one_block_switches_no_pool(monkeypatch):
     for n in (rows.CACHED // 4, rows.CACHED // 4 + 1):
         rows.Rows(np.zeros((n, 4), np.float32), KMeans(2), reset=True)
         assert bool(asked) == (n > rows.CACHED // 4)
+
+
+@pytest.mark.parametrize(("make", "number"), [(LGAE(2), 1), (PPCA(2), 1), (LGAE(2, solver="alternate", max_iter=1), 2)])
+def test_closed_forms_wake_no_other_pool(threads, monkeypatch, make, number):
+    """Whose threads would go on waiting for work, and keep those that share out the blocks from the processor."""
+    start, found = type(make)._start, []
+    monkeypatch.setattr(type(make), "_start", lambda *args: found.append(torch.get_num_threads()) or start(*args))
+    make.fit(np.random.default_rng(0).normal(size=(2**13 + 1, 32)))
+    assert found == [number]

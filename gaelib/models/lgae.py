@@ -53,6 +53,10 @@ class LinearCode(ClassNamePrefixFeaturesOutMixin, Estimator):
         return self.solver in ("alternate", "em")
 
     @property
+    def _in_blocks(self):
+        return self.solver == "eigh"
+
+    @property
     def _moves(self):
         solver = self._of_fit("solver")
         return "the covariance's eigenvectors, at once" if solver == "eigh" else f"the solver {solver!r}"
@@ -114,7 +118,7 @@ class LGAE(LinearCode, Iterative):
     joint_: Flats = fitted()
 
     def _start(self, data, generator):
-        mean = moments(data)[1] if self.solver == "gradient" else data.take(torch.tensor([0]))[0]
+        mean = moments(data)[1] if self.solver == "gradient" else data.first[0]
         axes = torch.randn(data.width, self.n_components, generator=generator, dtype=torch.float64)
         mean, axes = (part.to(data.device, data.dtype) for part in (mean, torch.linalg.qr(axes).Q))
         return Flats(mean[None], axes[None])

@@ -5,6 +5,7 @@ a nearby one by the caller, before it comes here.
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ PART = 256  # rows that are added or multiplied in their own dtype before float6
 ROWS = 2048  # turned into float64 at a time
 WIDE = 256  # columns, at least, of what a thread adds
 LONG = 4096  # rows of a symmetric product, whose (D, D) numbers are many to turn into float64
+BAND, SIDE = 64, 2**23  # rows of such products that are added at a time, and entries of those that wait for it
 ENTRIES = 2**25  # of the products of parts that a GPU finds at once: it waits for each call, not for numbers
 
 
@@ -31,8 +33,9 @@ def total(x: Tensor) -> Tensor:
     """
     if x.dtype != torch.float32 or x.ndim != 2 or x.device.type != "cpu":
         return x.sum(0, dtype=torch.float64)
-    ones, parts = np.ones(PART, np.float32), x.detach().split(PART)
-    return torch.from_numpy(np.sum([ones[: len(part)] @ part.numpy() for part in parts], 0, np.float64))
+    ones = np.ones(PART, np.float32)
+    found = each(lambda rows: [ones[: len(part)] @ part.numpy() for part in rows.split(PART)], x.detach().split(LONG))
+    return torch.from_numpy(np.sum(list(chain(*found)), 0, np.float64))
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:
@@ -76,11 +79,17 @@ def gram(x: Tensor) -> Tensor:
     """
     if x.device.type != "cpu":
         return sum((part.T @ part).double() for part in x.split(LONG))
-    parts, step = [part.numpy() for part in x.detach().split(LONG)], 1 + pools.helpers
-    sums = np.zeros((x.shape[1], x.shape[1]))
+    D, parts = x.shape[1], [part.numpy() for part in x.detach().split(LONG)]
+    sums, step = np.zeros((D, D)), max(1 + pools.helpers, SIDE // D**2)
+    bands = [slice(i, i + BAND) for i in range(0, D, BAND)]
     for i in range(0, len(parts), step):
-        for product in each(lambda part: part.T @ part, parts[i : i + step]):
-            sums += product
+        found = each(lambda part: part.T @ part, parts[i : i + step])
+
+        def add(band, found=found):  # in their order, whoever does it
+            for product in found:
+                sums[band] += product[band]
+
+        each(add, bands)
     return torch.from_numpy(sums)
 
 
