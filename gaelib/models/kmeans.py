@@ -98,7 +98,7 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     restarts beside the one with the largest error.
 
     "k-means++" draws from a random sample of max(4096, 32 K) rows.  Rows that lie in a computer's memory are not read
-    again while the centres have moved too little for them to change sides; with more than 128 centres and at least 64
+    again while the centres have moved too little for them to change sides; with more than 64 centres and at least 64
     columns their shadows are compared first: the same labels from a few of the distances, for 3 to 54 numbers a row
     (`gaelib.solvers.pruning`).
 
