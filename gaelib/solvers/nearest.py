@@ -182,7 +182,7 @@ def closest(x, rows, flats, means, bases=None):
                 if bases is not None:
                     W = bases[c[0]].double()
                     away = away - away @ W @ W.T
-                lengths.append(torch.linalg.vector_norm(away, dim=1))
+                lengths.append(sizes[-1] if bases is None else torch.linalg.vector_norm(away, dim=1))
     lengths, sizes = torch.cat(lengths), torch.cat(sizes)
     least = lengths.new_full((len(x),), torch.inf).scatter_reduce(0, rows, lengths, "amin")
     equal = lengths <= least[rows] + 16 * torch.finfo(torch.float64).eps * sizes

@@ -15,6 +15,7 @@ from .threads import each, pools
 
 PART = 256  # rows that are added or multiplied in their own dtype before float64 takes over
 ROWS = 2048  # turned into float64 at a time
+ADDED = 512  # rows added at a time to those of their codes: in float64 a core's own cache holds them
 WIDE = 256  # columns, at least, of what a thread adds
 LONG = 4096  # rows of a symmetric product, whose (D, D) numbers are many to turn into float64
 BAND, SIDE = 64, 2**23  # rows of such products that are added at a time, and entries of those that wait for it
@@ -117,7 +118,7 @@ def by_code(
     def summed(columns):
         part = x[:, columns]
         sums = torch.zeros(count, *part.shape[1:], dtype=torch.float64, device=x.device)
-        size = rows_at_once(part)
+        size = ADDED if x.device.type == "cpu" else max(1, len(k))
         for here in map(slice, range(0, len(k), size), range(size, len(k) + size, size)):
             some = (part[here] if rows is None else part.index_select(0, rows[here])).double()
             some = some if origin is None else some - origin[columns]
