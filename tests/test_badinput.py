@@ -542,6 +542,25 @@ def said_by(model, rows):
     return [*found, *([model.get_feature_names_out()] if hasattr(model, "get_feature_names_out") else [])]
 
 
+FITS = ("fit", "fit_transform", "fit_predict")
+
+
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_before_a_fit_every_question_says_so(model):
+    told, model = {"sample": (2,), "get_feature_names_out": (), "tangents": (X, 1)}, clone(model)
+    ours = {name for kind in type(model).__mro__ if "gaelib" in kind.__module__ for name in vars(kind)} | {
+        "get_feature_names_out"
+    }
+    asked = [
+        name for name in sorted(ours) if name[0] != "_" and name not in FITS and callable(getattr(model, name, None))
+    ]
+    asked = [name for name in asked if name not in ("infer", "judge") and not name.endswith("_request")]
+    for name in asked:
+        with pytest.raises(NotFittedError):
+            getattr(model, name)(*told.get(name, (X, LABELS) if name == "score" else (X,)))
+    assert asked or hasattr(model, "fit_transform")
+
+
 @pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
 def test_columns_have_no_names_before_a_fit(model):
     if hasattr(model, "get_feature_names_out"):

@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY
 
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..core import Amortise, Joint, ascend, objective
@@ -229,6 +230,7 @@ class AttentionAutoencoder(ClassNamePrefixFeaturesOutMixin, Estimator):
 
     def inverse_transform(self, Z: Table) -> Array:
         """Decode: what the heads read, added: codes (n, p) -> (n, D)."""
+        check_is_fitted(self)
         return self._decode(Z, self._n_features_out, lambda z: self.joint_.decode(z))
 
     def score_samples(self, X: Table) -> Array:

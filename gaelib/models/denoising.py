@@ -324,6 +324,7 @@ class ContractiveAutoencoder(_Encoded):
 
         They are the leading *right* singular vectors of the encoder's Jacobian, which live among the data.
         """
+        check_is_fitted(self)
         need_integer("n_directions", n_directions)
         if n_directions > (most := min(self._length, self.n_features_in_)):
             raise ValueError(f"n_directions={n_directions} exceeds {most}, the rank of the Jacobian: pass fewer")
