@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from .aside import aside
 from .core import Exact, Joint, alternate, ascend, objective
 from .hyper import Seed, count, draw_seed, fitted, hyper, number, plain, settings, switch, validate
 from .limits import need_digits
@@ -143,11 +144,12 @@ class Fitting(BaseEstimator):
             )
         return self
 
+    @aside(grad=True)
     def _fit(self, X: Table, y: Any) -> tuple[bool, KeyboardInterrupt | None]:
         """Check, learn and keep the best start: whether it settled, and what interrupted it then."""
         was = getattr(self, "n_features_in_", None), getattr(self, "_settings", {})
         data = self._rows(X, y)
-        with self._threads(data), torch.inference_mode(False), torch.enable_grad():  # whatever the caller has set
+        with self._threads(data):
             return self._best(data, was)
 
     def _threads(self, data):
@@ -291,6 +293,7 @@ class Model(Fitting):
             )
         return codes.to(self._like)
 
+    @aside(grad=False)
     def _decode(self, Z, width, decode):
         """Codes (n, width) through ``decode``, as the caller's kind."""
         decoded = decode(self._codes(Z, width))

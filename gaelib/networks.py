@@ -10,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from .aside import aside
 from .core import Amortise, bound, climb, objective
 from .estimator import Estimator, Seed, draw_seed
 from .hyper import checked, choice, count, hyper, is_word, need_integer, need_number, need_switch, number
@@ -142,6 +143,7 @@ class _Samples:
         """Codes as the model expects them: (n, n_components)."""
         return torch.randn(n, self._length, generator=generator, dtype=torch.float32)
 
+    @aside(grad=False)
     def sample(self, n_samples: int = 1, random_state: Seed = None, noise: bool = True) -> np.ndarray:
         """Draw from the model: (n_samples, D) or pictures as fit saw them; without ``noise``, the decoder's means."""
         check_is_fitted(self)

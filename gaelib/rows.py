@@ -17,6 +17,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
+from .aside import aside
 from .hyper import is_word
 from .limits import farthest, need_room
 from .solvers.threads import each, shared
@@ -315,7 +316,7 @@ class Rows:
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Array:
         """``f`` of every batch, put together again as the caller's kind; the model stands where the batches are."""
-        with torch.inference_mode(False), torch.no_grad(), at(self.device, self.estimator.joint_):
+        with aside(grad=False), at(self.device, self.estimator.joint_):
             return self.like(torch.cat([f(x) for x in self]))
 
 

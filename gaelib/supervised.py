@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
 from torch import Tensor
 
+from .aside import aside
 from .core import Given, objective
 from .limits import need_digits, need_room
 from .parallel import all_sum, gather
@@ -126,7 +127,7 @@ class Observed:
         """log q_r(y|X) of each pair: (n,), nats.  Without y, of the best y: the max over what is not given."""
         data = self._open(X)
         data.y = self._targets(self._read(self.predict(X) if y is None else y, data), data, fitted=True)
-        with torch.no_grad(), at(data.device, self.joint_):
+        with aside(grad=False), at(data.device, self.joint_):
             return data.like(torch.cat([objective(self.joint_, x, Given(z)) for x, z in pairs(data)]))
 
     def score(self, X: Table, y: Table | None = None) -> float:

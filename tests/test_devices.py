@@ -12,7 +12,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -267,17 +267,29 @@ def wide_by_default():
         torch.set_default_dtype(torch.float32)
 
 
-SET = {"no gradients": torch.no_grad, "inference alone": torch.inference_mode, "float64 by default": wide_by_default}
+@contextmanager
+def short_and_elsewhere():
+    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+        yield
+
+
+SET = {
+    "no gradients": torch.no_grad,
+    "inference alone": torch.inference_mode,
+    "float64 by default": wide_by_default,
+    "bfloat16 for layers, and another device by default": short_and_elsewhere,
+}
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_what_a_caller_has_set_changes_no_answer(name):
-    wanted, state = answers(name, torch.tensor)[1], torch.get_rng_state()
+    of = partial(torch.tensor, device="cpu")
+    wanted, state = answers(name, of)[1], torch.get_rng_state()
     for what, setting in SET.items():
         if name == "activate" and what != "no gradients":
             continue  # its network too would be made there, and is another
         with setting():
-            found = answers(name, torch.tensor)[1]
+            found = answers(name, of)[1]
         for each, value in found.items():
             assert np.allclose(home(value), home(wanted[each]), rtol=1e-6, atol=1e-7, equal_nan=True), (what, each)
             assert not torch.is_tensor(value) or not value.requires_grad, (what, each)

@@ -19,6 +19,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from ..aside import aside
 from ..core import Amortise, Infer, Joint
 from ..estimator import Seed, draw_seed
 from ..hyper import checked, choice, count, hyper, is_word, need_choice, need_integer, need_number, number, switch
@@ -198,6 +199,7 @@ class DenoisingAutoencoder(_Encoded):
             raise ValueError(f"score_field is exact for corruption='gaussian', got {kind!r}: fit with that")
         return data.map(lambda x: (self._denoised(self.joint_, x) - x) / self.amount_**2)
 
+    @aside(grad=False)
     def sample(
         self,
         n_samples: int = 1,

@@ -16,6 +16,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ..aside import aside
 from ..core import Exact, Soft, alternate
 from ..estimator import Estimator, Iterative, Seed, draw_seed
 from ..hyper import checked, choice, count, fitted, hyper, need_integer, need_number, need_samples, number
@@ -130,6 +131,7 @@ class _Mixtures(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Estimator, Iterat
         """
         return self._open(X, holes=True).map(self.joint_.fill)
 
+    @aside(grad=False)
     def sample(self, n_samples: int = 1, random_state: Seed = None) -> Array:
         """Draw from the model: (n_samples, D), of the kind of ``means_``."""
         check_is_fitted(self)

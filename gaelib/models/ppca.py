@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from ..aside import aside
 from ..core import Soft
 from ..estimator import Iterative, Seed, draw_seed
 from ..hyper import choice, count, fitted, hyper, need_integer, need_samples, number
@@ -120,6 +121,7 @@ class PPCA(LinearCode, Iterative):
         check_is_fitted(self)
         return self._decode(Z, self._n_features_out, self.joint_.decode)
 
+    @aside(grad=False)
     def sample(self, n_samples: int = 1, random_state: Seed = None) -> Array:
         """Draw from the model: (n_samples, D), of the kind of ``mean_``."""
         check_is_fitted(self)

@@ -14,6 +14,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from ..aside import aside
 from ..core import Exact, Joint, Soft, climb
 from ..estimator import Model, Seed, draw_seed
 from ..hyper import need_integer
@@ -109,7 +110,7 @@ def sense(
     if len(A.shape) != 2 or len(y.shape) != 2 or y.shape[1] != A.shape[0] or 0 in A.shape:
         what = f"y is {tuple(y.shape)} and A {tuple(A.shape)}, and both have one entry for each measurement"
         raise ValueError(f"{what}: pass y as (n, M) and A as (M, D)")
-    with torch.inference_mode(False), torch.no_grad(), at(view(y).device, joint):
+    with aside(grad=False), at(view(y).device, joint):
         measured = Measured(joint, view(A).to(view(y).device), noise, leaves(model) if variance is None else variance)
         infer, wide = answerer(measured, model, T, start, restarts, steps, random_state)
         found = [answer(measured, infer, rows) for rows in view(y).split(max(1, ENTRIES // wide))]

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..aside import aside
 from ..core import climb
 from ..estimator import Seed, draw_seed
 from ..hyper import need_integer
@@ -44,7 +45,7 @@ class Activation:
     history: torch.Tensor
 
 
-@torch.inference_mode(False)
+@aside(grad=True)
 def activate(
     model: nn.Module,
     target: Term,

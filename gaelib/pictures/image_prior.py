@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..aside import aside
 from ..core import ascend
 from ..estimator import Seed, draw_seed
 from ..noise import gaussian
@@ -83,7 +84,7 @@ class Restoration:
         return self.convert(self._pair[1])
 
 
-@torch.inference_mode(False)
+@aside(grad=True)
 def deep_image_prior(
     image: Array,
     operator: nn.Module | None = None,
