@@ -15,6 +15,7 @@ from gaelib.solvers.threads import each, shared
 from threadpoolctl import threadpool_limits
 
 PACKAGE = Path(__file__).parents[1] / "gaelib"
+PAUSE = 0.05  # seconds, after which the threads of whoever ran last wait for more work no longer
 HELD = ("OPENBLAS_", "OMP_", "MKL_", "BLIS_", "ONEDNN_", "DNNL_", "ATEN_CPU_", "GOTO_")  # variables of who multiplies
 
 
@@ -66,11 +67,13 @@ def race(contestants, repeats):
     """Run the contestants in turn: name -> {seconds: median, ratio: median of the first's seconds over its own}.
 
     One round is not counted.  Ratios are taken within a round, so a machine that slows down slows all; every round has
-    an order of its own, so nobody always comes after the one that leaves the caches and the heap in the worst state.
+    an order of its own, so nobody always comes after the one that leaves the caches and the heap in the worst state;
+    and waits until the last one's threads sleep, which for some time after their work keep a processor to themselves.
     """
     seconds, order = {name: [] for name in contestants}, random.Random(0)
     for round in range(repeats + 1):
         for name in order.sample(list(contestants), len(contestants)):
+            time.sleep(PAUSE)
             start = time.perf_counter()
             contestants[name]()
             if round:

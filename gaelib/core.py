@@ -202,10 +202,10 @@ def alternate(
         total = all_sum(sums(joint, batches, infer))
         if not total:
             raise ValueError(f"no batch at step {step}: pass what can be read again, such as a list")
-        n, constant = total.pop("samples"), total.pop("constant", torch.zeros(()))
-        values = values or [value - float(constant / n) for value in before]
+        constant = float(total.pop("constant", 0.0) / (n := total.pop("samples")))
+        values = values or [value - constant for value in before]
         values.append(_finite((total.pop("objective") + total.pop("bonus")) / n, step))
-        history.append(values[-1] + float(constant / n))
+        history.append(values[-1] + constant)
         joint.update(total)
         on_step(step, history[-1])
         rise = values[-1] - values[max(step - 1, 0)]

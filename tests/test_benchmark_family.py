@@ -116,3 +116,11 @@ def test_a_stored_figure_says_what_held_the_blas(monkeypatch):
     assert harness.machine()["held by"] == []
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert harness.machine()["held by"] == ["OPENBLAS_CORETYPE"]
+
+
+def test_a_race_waits_before_every_start(monkeypatch):
+    """Until the threads of whoever ran last wait for more work no longer."""
+    seen = []
+    monkeypatch.setattr(harness.time, "sleep", seen.append)
+    harness.race({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, 2)
+    assert seen[::2] == [harness.PAUSE] * 6 and sorted(seen[1::2]) == ["a"] * 3 + ["b"] * 3

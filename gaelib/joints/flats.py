@@ -166,7 +166,7 @@ class Flats(Joint):
         blur = eps**2 * (sums["n"] * torch.linalg.vecdot(means, means) + 16 * inside)
         error = torch.where(sums["error"] <= blur, 0.0, sums["error"])
         constant = torch.tensor(len(x) * self.constant, dtype=torch.float64)
-        return sums | {"error": error, "objective": -error.sum() / (2 * self.variance), "constant": constant}
+        return sums | {"error": error, "objective": error.sum() / (-2 * self.variance), "constant": constant}
 
     @torch.no_grad()
     def update(self, sums: Sums) -> None:
