@@ -115,7 +115,9 @@ def honest(X: Any, what: str) -> Any:
         if X.is_complex():
             raise ValueError(f"Complex data not supported for {what}, got {X.dtype}")
         X = X.detach().resolve_neg()  # NumPy has no views that are still to be negated
-        return X if X.is_floating_point() else X.double()
+        if X.is_floating_point():
+            return X.float() if X.itemsize == 1 else X  # torch has next to no arithmetic in 8 bits
+        return X.double()
     if np.ma.isMaskedArray(X):
         return X.astype(np.float64).filled(np.nan)
     X = np.asarray(X) if isinstance(X, (list, tuple)) else X

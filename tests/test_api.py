@@ -1,12 +1,16 @@
 """book/api.md is what gaelib's docstrings say, and every public name is on it."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import gaelib
+import numpy as np
 import pytest
+import registry
+from sklearn.base import clone
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools import api
@@ -126,6 +130,22 @@ def test_every_public_name_is_on_the_page():
         thing = getattr(gaelib, name)
         line = f"## `{thing.__name__}`" if inspect.ismodule(thing) else f"### `{name}`"
         assert f"\n{line}\n" in text, name
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model", registry.gather("ESTIMATORS"), ids=lambda model: type(model).__name__)
+def test_a_docstring_names_every_hyperparameter_and_every_attribute_and_no_other(model):
+    parts = re.split(r"\n(\w+)\n-{5,}\n", inspect.getdoc(type(model)))
+    told = {
+        head: set(re.findall(r"\w+", " ".join(line.split(" : ")[0] for line in text.splitlines() if line[:1].strip())))
+        for head, text in zip(parts[1::2], parts[2::2])
+    }
+    assert told.get("Parameters", set()) == model.get_params().keys()
+    rows = np.abs(registry.CLOUDS[::4])
+    found = vars(clone(model).fit(rows, registry.CLASSES[::4]))
+    found = {name for name in found if name[-1] == "_" and name not in ("n_features_in_", "shape_")}
+    if "Attributes" in told:  # the others have those of a model that they name
+        assert told["Attributes"] == found
 
 
 def test_anchors_are_unique_whatever_their_case():

@@ -257,6 +257,12 @@ def test_the_same_numbers_in_other_clothes_by_every_way_in(way):
         mpl.pyplot.close("all")
 
 
+def test_eight_bits_are_numbers():
+    rows = torch.tensor(X % 16).to(torch.float8_e4m3fn)
+    assert np.abs(as_numpy(LGAE(1).fit(rows).mean_) - (X % 16).mean(0)).max() < 1e-5
+    assert LinearRegression().fit(X, rows).coef_.shape == (4, 4)
+
+
 def test_the_dtype_of_batches_does_not_depend_on_their_order():
     parts = [X[:4].astype(np.float32), X[4:]]
     assert {LGAE(1).fit(order).mean_.dtype for order in (parts, parts[::-1])} == {np.dtype(float)}

@@ -149,6 +149,8 @@ class LocallyLinearEmbedding(Map):
         sum_i ||y_i - sum_j w_ij y_j||^2.
     history_ : list of float
         The mean score of the points under their weights, nats; see `Barycentre`.
+    n_iter_ : int
+        1.
     joint_ : Barycentre
 
     Warns

@@ -30,6 +30,8 @@ class Memory(Codebook):
     ----------
     joint_ : Flats
         ``joint_.means`` are the training rows, (N, D).
+    history_, n_iter_
+        As in `KMeans`: the score of the rows themselves, once.
 
     Notes
     -----

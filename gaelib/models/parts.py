@@ -182,7 +182,7 @@ class NMF(Summed):
         Gaussian noise, or Poisson, for counts.
     extrapolate : bool
         Steps that go on in the direction of the last one: about twice as fast, but the objective may fall for a pass.
-    max_iter, tol, random_state, device, verbose
+    max_iter, tol, random_state, warm_start, device, verbose
         As in `KMeans`.
 
     Attributes
@@ -254,7 +254,7 @@ class SemiNMF(Summed):
         K, the number of parts.
     init : "random" or array (K, D)
         Random rows of a sample, or the parts themselves.
-    extrapolate, max_iter, tol, random_state, device, verbose
+    extrapolate, max_iter, tol, random_state, warm_start, device, verbose
         As in `NMF`.
 
     Attributes
@@ -297,7 +297,7 @@ class SparseCoding(Summed):
     init : "svd", "random" or array (K, D)
         Singular vectors of a sample, and random rows of it beyond its rank; random rows, scaled to length 1; or the
         parts themselves, which are shortened to length 1.
-    extrapolate, max_iter, tol, random_state, device, verbose
+    extrapolate, max_iter, tol, random_state, warm_start, device, verbose
         As in `NMF`.
 
     Attributes

@@ -110,6 +110,8 @@ class LinearRegression(Observed, MultiOutputMixin, RegressorMixin, Model):
         W and b, of X's kind.
     history_ : list of float
         The objective at the mean of y and at the optimum, nats per sample.
+    n_iter_ : int
+        2.
     joint_ : Linear
 
     Notes
