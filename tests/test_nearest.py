@@ -6,7 +6,7 @@ import pytest
 import torch
 from gaelib.core import Exact
 from gaelib.joints.flats import Flats
-from gaelib.solvers.nearest import affine, nearest, project
+from gaelib.solvers.nearest import affine, nearest, project, rounding, settle, settle_pairs
 from gaelib.solvers.threads import shared
 
 
@@ -76,3 +76,21 @@ def test_the_directions_move_about_the_new_mean():
     expected = torch.linalg.qr(away.T @ (z[1] - z[1].mean(0))).Q
     assert torch.allclose(joint.means[0], x.mean(0), rtol=1e-12)
     assert torch.allclose(joint.bases[0].abs(), expected.abs(), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_pairs_are_settled_as_a_table_is(dtype):
+    """From a first pair and all others of each row: the nearest, though tables are blurred and points come twice."""
+    generator = torch.Generator().manual_seed(0)
+    x, means = (torch.randn(n, 5, generator=generator, dtype=dtype).mul(4).round() for n in (400, 30))
+    exact, blur = (x[:, None] - means).square().sum(2), 1e3 * rounding(means) * torch.ones(400, dtype=dtype)
+    squares = exact + blur[:, None] * (2 * torch.rand(exact.shape, generator=generator, dtype=dtype) - 1)
+    k, least, gap = settle(x, squares.clone(), blur, means)
+    assert torch.equal(k, exact.argmin(1)) and 0 < (gap <= 0).sum() < 400
+    guess, every = torch.randint(30, (400,), generator=generator), torch.ones(400, 30, dtype=torch.bool)
+    every[range(400), guess] = False
+    rows, points = every.nonzero(as_tuple=True)
+    first, others = (guess, squares[range(400), guess]), (rows, points, squares[every])
+    found = settle_pairs(x, first, others, blur, means)
+    assert torch.equal(found[0], k) and torch.equal(found[1], least)
+    assert torch.allclose(found[2][guess == k], gap[guess == k], atol=1e-4) and (found[2] < gap + 1e-4).all()

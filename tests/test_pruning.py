@@ -104,8 +104,13 @@ def test_few_pairs_are_compared(monkeypatch):
 
     monkeypatch.setattr(Known, "_squares", spy)
     x, means = clouds()
-    ask(Flats(means), x)
+    joint = Flats(means)
+    known = Known(joint, [x])
+    known(joint, x)
     assert len(x) <= sum(compared) < 0.1 * len(x) * len(means)
+    step(joint, 0.5, 0)  # so far that to keep slack would be dear
+    known(joint, x)
+    assert sum(compared) < 0.2 * len(x) * len(means)
 
 
 def test_of_equals_the_first(full):
@@ -161,6 +166,23 @@ def test_rows_with_slack_are_not_read_and_keep_their_point(K, dtype, monkeypatch
         assert_same(known.stats(x, k), joint.stats(x, k), 1e-4 if dtype == torch.float32 else 1e-11)
         step(joint, 0.02, turn)
     assert len(x) <= sum(asked) < 0.9 * 12 * len(x)
+
+
+@pytest.mark.parametrize("K", [7, 160])
+def test_rows_are_copied_only_if_few_are_asked(K, monkeypatch):
+    x, means = clouds(K=K)
+    asked, joint = [], Flats(means)
+    for name in ("settle", "settle_pairs"):
+        whole = getattr(pruning, name)
+        monkeypatch.setattr(pruning, name, lambda x, *args, f=whole: asked.append(x) or f(x, *args))
+    known = Known(joint, [x])
+    known(joint, x)
+    for part in (0.9, 0.5):
+        asked.clear()
+        known.kept[id(x)].slack[:] = torch.where(torch.arange(len(x)) < part * len(x), -1.0, torch.inf)
+        assert torch.equal(known(joint, x)[0], brute(x, means).argmin(1))
+        copied = [y for y in asked if y.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()]
+        assert sum(map(len, asked)) == (len(x) if part > 0.75 else part * len(x)) and bool(copied) == (part < 0.75)
 
 
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 1e-4), (torch.float64, 1e-11)], ids=str)
