@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
@@ -229,7 +229,7 @@ class Rows:
         dtype = self.fitted or (torch.float64 if str(X.dtype).endswith("64") else torch.float32)
         most = farthest(dtype, X.shape[1])
         starts = range(0, len(X), step)
-        with shared() if len(starts) > 1 else nullcontext():
+        with shared():
             ends = each(lambda start: view(X[start : start + step]).aminmax(), starts)
         for start, (low, high) in zip(starts, ends):
             self.largest = max(self.largest, -float(low), float(high))
