@@ -138,6 +138,22 @@ def test_nor_of_a_regression(threads, monkeypatch, dtype):
     assert len(names) > 1 and all((fit.coef_ == fits[0].coef_).all() for fit in fits)
 
 
+@pytest.mark.parametrize("K", [7, 80])
+def test_known_rows_are_shared_out_evenly(threads, monkeypatch, K):
+    x, asked, whole = torch.randn(1001, 70, generator=torch.Generator().manual_seed(0)), [], Known._ask
+    monkeypatch.setattr(
+        Known, "_ask", lambda self, batch, block, first: asked.append(block) or whole(self, batch, block, first)
+    )
+    joint = Flats(x[:K])
+    for most, sizes in ((10_000, [501, 500]), (400, [251, 251, 251, 248])):
+        with shared():
+            known = Known(joint, [x])
+            known.rows = most
+            assert torch.equal(known(joint, x)[0], joint.argmax(x))
+        assert [len(x[block]) for block in sorted(asked, key=lambda block: block.start)] == sizes
+        asked.clear()
+
+
 def test_columns_are_shared_out(threads):
     generator = torch.Generator().manual_seed(0)
     x, k = torch.rand(5000, 900, generator=generator), torch.randint(4, (5000,), generator=generator)

@@ -21,11 +21,11 @@ import torch
 
 from .nearest import affine, project, rounding, settle, settle_pairs
 from .sums import by_code, total
-from .threads import each
+from .threads import each, pools
 
 AXES = 48  # columns of G, at most
 PART = 2**21  # entries of a block of the rows, or of its table: the cache holds them, and few calls do all rows
-SCREENED = 2**14  # rows that are screened at a time: few calls
+SCREENED = 2**24  # entries of the rows that are screened at a time: few calls, and bounded memory
 TABLE = 2**17  # bounds found at a time: a core's own cache holds them
 MOST = 0.75  # of a block's rows: if more are to be compared all are, where they lie
 LOOSE = 4  # times the rounding of a square: of a bound, whose axes are rounded, too
@@ -93,7 +93,7 @@ class Known:
             quiet()
         self.axes = self._leading(rows - self.middle, min(AXES, len(means) // 2)) if worth_it(means) else None
         self.rounding = rounding(means)
-        self.rows = max(1, PART // max(means.shape)) if self.axes is None else SCREENED
+        self.rows = max(1, PART // max(means.shape) if self.axes is None else SCREENED // means.shape[1])
         self.joint, self.seen, self.kept = joint, None, {}
         for x in batches:
             sizes, codes = zip(*each(self._shorten, x.split(2048)))
@@ -130,7 +130,8 @@ class Known:
             self._move(batch)
         batch.joint, batch.seen = None, joint.means.clone()  # who is interrupted here begins anew
         self._look(joint)
-        size = -(-len(x) // -(-len(x) // self.rows))  # of even blocks
+        threads = 1 + pools.helpers
+        size = -(-len(x) // (threads * -(-len(x) // (threads * self.rows))))  # as many for each thread
         blocks = map(slice, range(0, len(x), size), range(size, len(x) + size, size))
         changed, was = map(torch.cat, zip(*each(lambda block: self._ask(batch, block, first), blocks)))
         if first:
