@@ -155,7 +155,7 @@ def test_float32_passes_are_those_of_float64(make, unit, offset, seed):
             joint.update({name: value.double() for name, value in sums.items()})
         assert np.allclose(*found, rtol=1e-5, atol=1e-4 * max(1.0, unit**2))
         at = next(iter(narrow.buffers())).double() - next(iter(wide.buffers()))  # the means
-        assert at.abs().max() <= 1e-5 * unit + 1e-7 * unit * offset
+        assert at.abs().max() <= 1e-5 * unit + 6e-8 * unit * offset  # half a last digit
 
 
 @pytest.mark.parametrize("make", MAKE, ids=lambda make: make.__name__)
