@@ -26,6 +26,7 @@ from .threads import each, pools
 AXES = 48  # columns of G, at most
 PART = 2**21  # entries of a block of the rows, or of its table: the cache holds them, and few calls do all rows
 SCREENED = 2**24  # entries of the rows that are screened at a time: few calls, and bounded memory
+READ = 2048  # rows whose squares and shadows are found at a time
 TABLE = 2**17  # bounds found at a time: a core's own cache holds them
 MOST = 0.75  # of a block's rows: if more are to be compared all are, where they lie
 LOOSE = 4  # times the rounding of a square: of a bound, whose axes are rounded, too
@@ -96,10 +97,14 @@ class Known:
         self.rows = max(1, PART // max(means.shape) if self.axes is None else SCREENED // means.shape[1])
         self.joint, self.seen, self.kept = joint, None, {}
         for x in batches:
-            sizes, codes = zip(*each(self._shorten, x.split(2048)))
-            codes = None if self.axes is None else torch.cat(codes)
-            codes = codes if codes is not None and codes.isfinite().all() else None  # squares may overflow
-            self.kept[id(x)] = _Batch(x, torch.cat(sizes), codes)
+            sizes, codes = x.new_empty(len(x)), x.new_empty(len(x), 0 if self.axes is None else self.axes.shape[1] + 3)
+
+            def shorten(here, x=x, sizes=sizes, codes=codes):  # into its place: what stays would part the heap
+                sizes[here], codes[here] = self._shorten(x[here])
+
+            each(shorten, map(slice, range(0, len(x), READ), range(READ, len(x) + READ, READ)))
+            finite = self.axes is not None and bool(codes.isfinite().all())  # squares may overflow
+            self.kept[id(x)] = _Batch(x, sizes, codes if finite else None)
 
     @staticmethod
     def _leading(rows, q):
@@ -114,7 +119,7 @@ class Known:
         x = x - self.middle if self.far else x
         sizes = torch.linalg.vecdot(x, x)
         if self.axes is None:
-            return sizes, None
+            return sizes, x[:, :0]
         inside = torch.from_numpy(x.numpy() @ self.axes.numpy())
         rest = (sizes - inside.square().sum(1)).clamp_(min=0) + LOOSE * self.rounding * sizes  # up: still a bound
         return sizes, torch.cat([inside, rest.sqrt_()[:, None], x.new_tensor([1.0, 0.0]).expand(len(x), 2)], 1)
