@@ -119,8 +119,19 @@ def test_a_stored_figure_says_what_held_the_blas(monkeypatch):
 
 
 def test_a_race_waits_before_every_start(monkeypatch):
-    """Until the threads of whoever ran last wait for more work no longer."""
-    seen = []
-    monkeypatch.setattr(harness.time, "sleep", seen.append)
-    harness.race({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, 2)
-    assert seen[::2] == [harness.PAUSE] * 6 and sorted(seen[1::2]) == ["a"] * 3 + ["b"] * 3
+    """Until the threads of whoever ran last wait for more work no longer; who is quick wakes its own before it runs."""
+    seen, clock = [], [0.0]
+
+    def contestant(name, takes):
+        def run():
+            seen.append(name)
+            clock[0] += takes
+
+        return run
+
+    monkeypatch.setattr(harness.time, "sleep", lambda seconds: seen.append("-" if seconds == harness.PAUSE else "?"))
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: clock[0])
+    found = harness.race({"q": contestant("q", harness.PAUSE / 2), "s": contestant("s", 2.0)}, 2)
+    starts = "".join(seen).split("-")[1:]
+    assert sorted(starts[:2]) == ["q", "s"] and sorted(starts[2:]) == ["qq", "qq", "s", "s"]
+    assert found["q"]["seconds"] == harness.PAUSE / 2 and found["s"]["seconds"] == 2.0
