@@ -24,7 +24,7 @@ from .sums import by_code, total
 from .threads import each, pools
 
 AXES = 48  # columns of G, at most
-PART = 2**21  # entries of a block of the rows, or of its table: the cache holds them, and few calls do all rows
+PART = 2**22  # entries of a block of the rows, or of its table: the cache holds them, and few calls do all rows
 SCREENED = 2**24  # entries of the rows that are screened at a time: few calls, and bounded memory
 READ = 2048  # rows whose squares and shadows are found at a time
 TABLE = 2**17  # bounds found at a time: a core's own cache holds them
