@@ -67,8 +67,8 @@ class Fitting(BaseEstimator):
     _small = 0  # entries of a table, up to which a fit is faster on one thread
     _in_blocks = False  # whether blocks of rows are handed to threads
     _wide = False  # whether squares of the data are in float64 whatever their dtype
-    _movable = frozenset(
-        {
+    _movable = frozenset(  # what may be another where a fit goes on
+        [
             "max_iter",
             "tol",
             "n_init",
@@ -79,8 +79,8 @@ class Fitting(BaseEstimator):
             "random_state",
             "device",
             "verbose",
-        }
-    )  # what may be another where a fit goes on
+        ]
+    )
     _goes_on = False  # whether a fit is made of passes, of which it tells and after which it can go on
 
     def _terms(self) -> tuple[str, str, str]:

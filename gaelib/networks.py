@@ -12,8 +12,20 @@ from torch import nn
 
 from .aside import aside
 from .core import Amortise, bound, climb, objective
-from .estimator import Estimator, Seed, draw_seed
-from .hyper import checked, choice, count, hyper, is_word, need_integer, need_number, need_switch, number
+from .estimator import Estimator
+from .hyper import (
+    Seed,
+    checked,
+    choice,
+    count,
+    draw_seed,
+    hyper,
+    is_word,
+    need_integer,
+    need_number,
+    need_switch,
+    number,
+)
 from .joints.network import FAST, NOISES, Network, centre_and_width, decode_mean, dropping, layers, like, seeded
 from .parallel import all_sum, gather, rank_and_size
 from .rows import Array, Table, honest

@@ -277,3 +277,18 @@ def test_views_are_the_callers_memory(tmp_path):
     assert np.shares_memory(Rows(mapped, model, reset=True).views[0].numpy(), mapped)
     data = Rows(torch.tensor(X), model, reset=True)
     assert data.views[0].data_ptr() == data.X.data_ptr() and data.views is data.views
+
+
+@pytest.mark.parametrize("K", [4, 80])
+def test_what_is_kept_of_rows_goes_into_its_place(monkeypatch, K):
+    """Small answers that stay between large temporaries would keep the heap from shrinking."""
+    left, each = [], pruning.each
+
+    def watched(f, parts):
+        left.extend(found := each(f, parts))
+        return found
+
+    monkeypatch.setattr(pruning, "each", watched)
+    x = torch.randn(5000, 64, generator=torch.Generator().manual_seed(0))
+    batch = pruning.Known(Flats(x[:K]), [x]).kept[id(x)]
+    assert left == [None] * 3 and torch.equal(batch.sizes, torch.linalg.vecdot(x, x))

@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..core import Amortise, Joint, ascend, objective
-from ..estimator import Estimator, Seed
-from ..hyper import count, hyper, number, several
+from ..estimator import Estimator
+from ..hyper import Seed, count, hyper, number, several
 from ..joints.mixture import Mixture
 from ..noise import gaussian
 from ..parallel import rank_and_size

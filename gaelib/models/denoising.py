@@ -21,8 +21,20 @@ from torch import Tensor, nn
 
 from ..aside import aside
 from ..core import Amortise, Infer, Joint
-from ..estimator import Seed, draw_seed
-from ..hyper import checked, choice, count, hyper, is_word, need_choice, need_integer, need_number, number, switch
+from ..hyper import (
+    Seed,
+    checked,
+    choice,
+    count,
+    draw_seed,
+    hyper,
+    is_word,
+    need_choice,
+    need_integer,
+    need_number,
+    number,
+    switch,
+)
 from ..joints.denoiser import Corruption, Denoiser
 from ..joints.network import layers, tied
 from ..networks import _Encoded, need_sizes

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ..estimator import Model, Seed
-from ..hyper import checked, choice, count, hyper, number
+from ..estimator import Model
+from ..hyper import Seed, checked, choice, count, hyper, number
 from ..joints.network import dropping, like, seeded
 from ..networks import _Pictures, _Samples, need_network, need_size, need_sizes, say
 from ..parallel import average, gather, rank_and_size

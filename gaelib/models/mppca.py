@@ -18,8 +18,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..aside import aside
 from ..core import Exact, Soft, alternate
-from ..estimator import Estimator, Iterative, Seed, draw_seed
-from ..hyper import checked, choice, count, fitted, hyper, need_integer, need_number, need_samples, number
+from ..estimator import Estimator, Iterative
+from ..hyper import (
+    Seed,
+    checked,
+    choice,
+    count,
+    draw_seed,
+    fitted,
+    hyper,
+    need_integer,
+    need_number,
+    need_samples,
+    number,
+)
 from ..joints.flats import Flats
 from ..joints.mixture import Expect, Mixture
 from ..parallel import all_sum, from_first

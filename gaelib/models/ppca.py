@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..aside import aside
 from ..core import Soft
-from ..estimator import Iterative, Seed, draw_seed
-from ..hyper import choice, count, fitted, hyper, need_integer, need_samples, number
+from ..estimator import Iterative
+from ..hyper import Seed, choice, count, draw_seed, fitted, hyper, need_integer, need_samples, number
 from ..joints.linear import LinearGaussian
 from ..rows import Array, Table
 from ..solvers.eigen import FAINT, by_eigenvectors, upright

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..aside import aside
 from ..core import Exact, Joint, Soft, climb
-from ..estimator import Model, Seed, draw_seed
-from ..hyper import need_integer
+from ..estimator import Model
+from ..hyper import Seed, draw_seed, need_integer
 from ..joints.flats import Flats
 from ..joints.measured import Measured, need_kind
 from ..joints.network import Network

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from ..core import Joint
-from ..estimator import Seed
-from ..hyper import checked, choice, count, fitted, hyper, is_word, need_number, need_samples, number
+from ..hyper import Seed, checked, choice, count, fitted, hyper, is_word, need_number, need_samples, number
 from ..maps import Map
 from ..progress import progress
 from ..rows import Array, real, view

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from ..aside import aside
 from ..core import climb
-from ..estimator import Seed, draw_seed
-from ..hyper import need_integer
+from ..hyper import Seed, draw_seed, need_integer
 from ..progress import progress
 from ..rows import pick_device
 from .targets import Term, density

@@ -20,7 +20,7 @@ from torch import nn
 
 from ..aside import aside
 from ..core import ascend
-from ..estimator import Seed, draw_seed
+from ..hyper import Seed, draw_seed
 from ..noise import gaussian
 from ..progress import progress
 from ..rows import Array, as_numpy, pick_device
