@@ -40,12 +40,19 @@ def on(paths):
     return pytest.mark.parametrize("screen", paths, indirect=True)
 
 
+def scrolling_bars(page):
+    """An objective bar, or a part of it, that is wider than its place: it scrolls, and the Tab key stops at it."""
+    return page.evaluate("""() => [...document.querySelectorAll("dl.gae-objective, dl.gae-objective > *")]
+        .filter(e => e.scrollWidth > e.clientWidth).map(e => [e.scrollWidth - e.clientWidth, e.textContent.slice(0, 60)])""")
+
+
 @on(PAGES)
 def test_formulas_are_set(screen):
     """And the console is silent, and nothing is asked for from elsewhere: `pages` in conftest.py."""
     _, page = screen
     assert page.locator("mjx-container").count() >= page.locator("span.math, div.math").count()
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert scrolling_bars(page) == []
 
 
 # --- figures that move ------------------------------------------------------------------------------------------
@@ -249,7 +256,7 @@ def test_nothing_is_wider_than_a_phone(screen):
     page.set_viewport_size(PHONE)
     page.wait_for_timeout(100)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"], wide(page)
-    assert cut(page) == []
+    assert cut(page) == [] and scrolling_bars(page) == []
     for (width, height, ratio), figure in zip(shown_figures(page), figures(path), strict=True):
         assert height == 0 or abs(width / height / ratio - 1) < 0.02, f"cell {figure['cell']}: distorted"
         smallest = figure["text"] * width / figure["width"]
