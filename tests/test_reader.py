@@ -2,6 +2,7 @@
 
 import re
 import sys
+from html import unescape
 
 import pytest
 from browsing import pages
@@ -16,28 +17,37 @@ LONGEST = CHAPTERS[-1]
 # --- search -------------------------------------------------------------------------------------------------
 
 
+# The words go into the page's address too, where our own score reads them.
+ASK = """(words, answer) => {
+    history.replaceState(null, "", "?q=" + encodeURIComponent(words));
+    return answer(Search._parseQuery(words)); }"""
+
+
 @pytest.fixture(scope="module")
-def search(browser, site):
-    """The addresses that the search page finds; it is loaded once, and the theme's own function asks again."""
+def search_page(browser, site):
+    """Loaded once; the theme's own functions ask again."""
     with pages(browser, site) as open_page:
         page = open_page("search.html?q=k-means")
+        page.wait_for_selector("#search-results li")
+        yield page
 
-        def found(words):
-            page.evaluate(
-                """words => {
-                document.querySelector("#search-results").replaceChildren();
-                Search.performSearch(words); }""",
-                words,
-            )
-            ready = "!/Searching|Preparing/.test(document.querySelector('#search-results').textContent)"
-            page.wait_for_function(ready)
-            page.wait_for_timeout(200)
-            links = page.evaluate(
-                "[...document.querySelectorAll('#search-results li a')].map(a => a.getAttribute('href'))"
-            )
-            return [link.split("#")[0] for link in links]
 
-        yield found
+@pytest.fixture(scope="module")
+def search(search_page):
+    """The addresses that the search page finds."""
+
+    def found(words):
+        clear = "document.querySelector('#search-results').replaceChildren()"
+        search_page.evaluate(f"words => ({ASK})(words, () => ({clear}, Search.performSearch(words)))", words)
+        ready = "!/Searching|Preparing/.test(document.querySelector('#search-results').textContent)"
+        search_page.wait_for_function(ready)
+        search_page.wait_for_timeout(200)
+        links = search_page.evaluate(
+            "[...document.querySelectorAll('#search-results li a')].map(a => a.getAttribute('href'))"
+        )
+        return [link.split("#")[0] for link in links]
+
+    return found
 
 
 @pytest.mark.parametrize(("words", "wanted"), [
@@ -51,6 +61,15 @@ def search(browser, site):
 ])  # fmt: skip
 def test_search_finds_the_page_among_the_first_three(search, words, wanted):
     assert wanted in list(dict.fromkeys(search(words)))[:3]
+
+
+def test_a_keyword_finds_its_chapter_first(search_page):
+    asked = {}
+    for path in CHAPTERS:
+        found = re.search(r'<meta content="([^"]*)" name="keywords"', (HTML / path).read_text("utf-8"))
+        asked |= {unescape(word): path for word in found[1].split(", ")} if found else {}
+    first = f"all => all.map(words => ({ASK})(words, ask => Search._performSearch(...ask).at(-1)?.[0] + '.html'))"
+    assert len(asked) > 40 and dict(zip(asked, search_page.evaluate(first, list(asked)))) == asked
 
 
 @pytest.mark.parametrize("words", ["KMeans", "LLGAE", "fit", "prior"])

@@ -396,6 +396,14 @@ def inline_drawings(app: Sphinx, doctree: nodes.document) -> None:
         image.replace_self(nodes.raw("", svg, format="html"))
 
 
+def lead_searchers(app: Sphinx, doctree: nodes.document) -> None:
+    """A page's keywords (myst: html_meta) are entries of the search's index: who types one finds the page first."""
+    for meta in doctree.findall(nodes.meta):
+        if meta.get("name") == "keywords":
+            words = meta["content"].split(", ")
+            doctree += addnodes.index(entries=[("single", word, "", "main", None) for word in words])
+
+
 def copy_drawings(app: Sphinx, exception) -> None:
     """The drawings as files too: a Colab copy shows them as pictures."""
     if exception is None and app.builder.format == "html":
@@ -445,6 +453,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", address)
     app.connect("doctree-read", fill_times, priority=600)  # after the folds
     app.connect("doctree-read", inline_drawings)
+    app.connect("doctree-read", lead_searchers)
     app.connect("build-finished", copy_drawings)
     app.connect("html-page-context", finish_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
