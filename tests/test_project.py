@@ -186,7 +186,7 @@ def test_no_colab_copy_asks_for_a_card():
 @pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an unpacked source distribution")
 def test_the_source_distribution_holds_what_its_tests_need(tmp_path):
-    """It is built, and every file of the repository is in it."""
+    """It is built, every file of the repository is in it, and README's links lead somewhere from another site too."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in tracked:
         if (ROOT / name).exists():  # a file that is deleted and not yet committed
@@ -197,7 +197,21 @@ def test_the_source_distribution_holds_what_its_tests_need(tmp_path):
     (made,) = tmp_path.glob("generative_autoencoders-*.tar.gz")
     with tarfile.open(made) as held:
         names = {name.partition("/")[2] for name in held.getnames()}
+        (told,) = (
+            held.extractfile(name).read().decode()
+            for name in held.getnames()
+            if name.count("/") == 1 and name.endswith("/PKG-INFO")
+        )
     assert set(tracked) - names - {".gitignore"} == set()
+    links, page = re.findall(r"\]\(([^)]+)\)", told), PROJECT["urls"]["Repository"]
+    assert len(links) > 5 and [link for link in links if not link.startswith("https://")] == []
+    assert f"[![test]({page}/actions/workflows/test.yml/badge.svg)]({page}/actions/workflows/test.yml)" in told
+    inside = [
+        link.split(f"/v{PROJECT['version']}/")[1]
+        for link in links
+        if link.startswith((f"{page}/raw/", f"{page}/blob/"))
+    ]
+    assert [name for name in inside if not (ROOT / name).exists()] == [] and "book/theme/page.png" in inside
 
 
 def test_no_file_of_the_package_is_long():

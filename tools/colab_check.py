@@ -21,7 +21,7 @@ from tools import colab  # noqa: E402
 from tools import nb as book  # noqa: E402
 
 WORK = book.ROOT / "_build" / "colab"
-SHIPPED = ("pyproject.toml", "README.md", "LICENSE", "gaelib")  # what a wheel is made of
+SHIPPED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "gaelib")  # what a wheel is made of
 SHOW = "import importlib.metadata as m; print(*(f'{name} {m.version(name)}' for name in %r), sep=', ')"
 COLAB = ["numpy==2.1.*", "torch==2.11.*", "scikit-learn==1.6.1", "matplotlib==3.10.*"]  # of August 2026
 
