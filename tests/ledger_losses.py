@@ -1,7 +1,7 @@
-"""Ledger checks of the original losses (D4-D12, R6); see `test_ledger` for their form."""
+"""Ledger checks of the original losses (D4-D13, R6); see `test_ledger` for their form."""
 
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 from math import comb, log, pi
 
 import numpy as np
@@ -238,6 +238,38 @@ def d12():
     return residual, lambda a, b: log(a / b) / 4, wrong, 1e-9
 
 
+def d13():
+    """On how many points a gradient rests: the statement is (weights of the points, q -> their number), the judges the
+    slopes of the loss and the variance of the weighted mean of independent signs, all of them enumerated."""
+    signs = torch.tensor(list(product((-1.0, 1.0), repeat=len(LINE))), dtype=torch.float64)
+
+    def residual(statement):
+        weights, number = statement
+        off = 0.0
+        for b in BETAS:
+            value = (-ERRORS).requires_grad_()
+            soft_floor(b)(value).backward()
+            q = weights(ERRORS, b)
+            variance = (signs @ q).square().mean()
+            off = max(off, float((value.grad - q).abs().max()), abs(float(1 / number(q) - variance)))
+        return off
+
+    def tilt(d, b):
+        return (b * d).softmax(0)
+
+    def number(q):
+        return 1 / q.square().sum()
+
+    wrong = {
+        "all points alike": (lambda d, b: torch.full_like(d, 1 / len(d)), number),
+        "the worst alone": (lambda d, b: (d == d.max()).double(), number),
+        "the good ones more": (lambda d, b: tilt(-d, b), number),
+        "the exponential of the entropy": (tilt, lambda q: (-(q * q.log()).sum()).exp()),
+        "one over the largest weight": (tilt, lambda q: 1 / q.max()),
+    }
+    return residual, (tilt, number), wrong, 1e-12
+
+
 def r6():
     """The soft floor as an adversary's minimum: the statement is (her distribution q, the price of leaving p); the
     judges are the left side, a numerical minimum, and the excess KL(q || q_beta)/beta of any other q."""
@@ -281,4 +313,4 @@ def r6():
     return residual, (tilt, lambda q, p, b: kl(q, p) / b), wrong, 1e-7
 
 
-CHECKS = {"D4": d4, "D5": d5, "D5b": d5b, "D6": d6, "D7-D10": d7, "D11": d11, "D12": d12, "R6": r6}
+CHECKS = {"D4": d4, "D5": d5, "D5b": d5b, "D6": d6, "D7-D10": d7, "D11": d11, "D12": d12, "D13": d13, "R6": r6}

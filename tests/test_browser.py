@@ -70,6 +70,12 @@ def test_formulas_come_when_they_are_needed(browser, site):
     context.close()
 
 
+def test_the_formulas_of_a_wide_table_are_set(open_page):
+    """Unset they are long, so that some lie beside the window of their table, where none is ever near."""
+    page = open_page("errata.html#errata", DESKTOP)
+    assert page.evaluate(RAW) == []
+
+
 def test_who_moves_gets_the_formulas_below_and_keeps_the_place(open_page):
     """What is above is not set while it is far: it would push down what is read."""
     path = CHAPTERS[-1]

@@ -37,11 +37,13 @@
     }
   }).then(rest);
   const near = new IntersectionObserver((seen) => {
-    seen.forEach((e) => e.isIntersecting && left.has(e.target) && wanted.add(e.target));
+    seen.forEach(({ isIntersecting, target }) => isIntersecting && [target, ...target.querySelectorAll(".math")].forEach(
+      (e) => left.has(e) && wanted.add(e)));
     wanted.size && work();
   }, { rootMargin: "100% 0px" });
   addEventListener("load", () => requestAnimationFrame(() => setTimeout(() => {
-    if (window.MathJax) each(".math, .output_area, .mathjax_process", (e) => { left.add(e); near.observe(e); });
+    // A table's row stands for its formulas: unset they are long, and one that lies outside of the table's window is never near.
+    if (window.MathJax) each(".math, .output_area, .mathjax_process", (e) => { left.add(e); near.observe(e.closest("tr") ?? e); });
     left.size ? idle(work) : rest();
   })));
 
