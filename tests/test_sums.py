@@ -18,8 +18,8 @@ from gaelib.joints.linear import LinearGaussian
 from gaelib.joints.mixture import Mixture
 from gaelib.solvers import sums
 from gaelib.solvers.eigen import SMALL, leading
-from gaelib.solvers.nearest import nearest
-from gaelib.solvers.sums import added, by_code, gram, products, total
+from gaelib.solvers.nearest import nearest, off
+from gaelib.solvers.sums import added, by_code, by_part, by_row, gram, in_parts, products, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -93,6 +93,38 @@ def test_products_of_parts_are_added_band_by_band_and_few_wait(monkeypatch):
         assert torch.equal(gram(x), expected) and torch.equal(total(x), rows)
         assert max(count for kind, count in together if kind is np.ndarray) == most
         assert (slice, 3) in together and (torch.Tensor, 3) in together
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 3000), K=st.integers(1, 12), used=st.integers(1, 12), seed=st.integers(0, 10**6))
+def test_parts_hold_every_row_once_and_add_up(n, K, used, seed):
+    """What a GPU does with the rows of all codes at once."""
+    rng = np.random.default_rng(seed)
+    k, x = torch.tensor(rng.integers(0, min(K, used), n)), torch.tensor(rng.normal(size=(n, 3)))
+    codes, rows, here = in_parts(k, K)
+    assert rows.numel() <= 2 * n + K and rows[here].sort().values.equal(torch.arange(n))
+    assert k[rows[here]].equal(codes[:, None].expand_as(rows)[here]) and codes.equal(codes.sort().values)
+    assert by_row(x[rows], rows, here, n).equal(x)
+    summed = by_part(codes, K, (x[rows] * here[:, :, None]).sum(1))
+    assert torch.allclose(summed, by_code(k, K, x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_flats_at_once_are_flats_one_by_one(dtype):
+    """A GPU's sums and residuals, and a CPU's: flat 2 of 5 has one row, flat 3 none."""
+    generator = torch.Generator().manual_seed(0)
+    x, means = (torch.randn(n, 7, generator=generator, dtype=dtype) for n in (900, 5))
+    bases = torch.linalg.qr(torch.randn(5, 7, 2, generator=generator, dtype=dtype)).Q
+    k = torch.randint(5, (900,), generator=generator) // 2 * 2
+    k[k == 2], k[17] = 1, 2
+    joint = Flats(means + 100, bases)
+    u = joint.inside(x + 100, k)
+    one, other = joint._flat_by_flat(x + 100, k, u), joint._at_once(x + 100, k, u)
+    near = {"rtol": 1e-5 if dtype == torch.float32 else 1e-12, "atol": 2e-5 if dtype == torch.float32 else 1e-11}
+    assert one.keys() == other.keys() and all(torch.allclose(one[name], other[name], **near) for name in one)
+    c, away = k.sort().values, x.double()
+    alone = torch.cat([off(away[c == j], c[c == j], bases, True) for j in c.unique()])
+    assert torch.allclose(off(away, c, bases, False), alone, rtol=1e-12)
 
 
 def test_dicts_are_added_by_name_in_float64():

@@ -15,7 +15,7 @@ from ..hyper import several
 from ..noise import gaussian
 from ..solvers.climb import Code
 from ..solvers.nearest import nearest, project
-from ..solvers.sums import by_code, products, rows_at_once, total
+from ..solvers.sums import by_code, by_part, by_row, in_parts, products, rows_at_once, total
 
 
 class Flats(Joint):
@@ -78,14 +78,17 @@ class Flats(Joint):
         if torch.is_tensor(z):
             return self.means[z]
         k, u = z
-        return self._by_flat(k, u, lambda c, u: self.means[c] + u @ self.bases[c].T)
+        return self._by_flat(k, u, lambda c, u: self.means[c][..., None, :] + u @ self.bases[c].mT)
 
     def inside(self, x: Tensor, k: Tensor) -> Tensor:
         """Where each row is on flat k, at its projection: (n, D), (n,) -> u (n, p)."""
-        return self._by_flat(k, x, lambda c, x: (x - self.means[c]) @ self.bases[c])
+        return self._by_flat(k, x, lambda c, x: (x - self.means[c][..., None, :]) @ self.bases[c])
 
     def _by_flat(self, k, rows, f):
-        """``f(component, its rows)`` of every component, put back in the rows' order."""
+        """``f(component, its rows)`` of every component, put back in the rows' order; on a GPU of all in one call."""
+        if k.device.type != "cpu":
+            codes, i, here = in_parts(k, len(self.means))
+            return by_row(f(codes, rows[i]), i, here, len(k))
         groups = self._groups(k)
         done = torch.cat([f(c, rows[i]) for c, i in groups])
         return torch.zeros_like(done).index_copy(0, torch.cat([i for _, i in groups]), done)
@@ -95,7 +98,7 @@ class Flats(Joint):
         if torch.is_tensor(z):
             return x - self.means.index_select(0, z)
         k, u = z
-        away = self._by_flat(k, u, lambda c, u: u @ self.bases[c].T)
+        away = self._by_flat(k, u, lambda c, u: u @ self.bases[c].mT)
         return (x - self.means.index_select(0, k)).sub_(away)
 
     @property
@@ -146,16 +149,30 @@ class Flats(Joint):
         else:
             k, u = z
             inside = by_code(k, K, torch.linalg.vecdot(u, u))
-            wide = {"dtype": torch.float64, "device": x.device}
-            sums = {"n": torch.bincount(k, minlength=K).double(), "x": torch.zeros(self.means.shape, **wide)}
-            sums |= {"u": torch.zeros(K, u.shape[1], **wide), "xu": torch.zeros(self.bases.shape, **wide)}
-            sums["error"] = torch.zeros(K, **wide)
-            for c, i in self._groups(k):
-                rows, code = x.index_select(0, i).sub_(self.means[c]), u.index_select(0, i)
-                sums["x"][c], sums["u"][c], sums["xu"][c] = total(rows), total(code), products(rows, code)
-                rows.addmm_(code, self.bases[c].T, alpha=-1)
-                sums["error"][c] = total(torch.linalg.vecdot(rows, rows))
+            of = self._flat_by_flat if x.device.type == "cpu" else self._at_once
+            sums = {"n": torch.bincount(k, minlength=K).double()} | of(x, k, u)
         return self.scored(sums, x, inside)
+
+    def _flat_by_flat(self, x, k, u):
+        K, wide = len(self.means), {"dtype": torch.float64}
+        sums = {"x": torch.zeros(self.means.shape, **wide), "u": torch.zeros(K, u.shape[1], **wide)}
+        sums |= {"xu": torch.zeros(self.bases.shape, **wide), "error": torch.zeros(K, **wide)}
+        for c, i in self._groups(k):
+            rows, code = x.index_select(0, i).sub_(self.means[c]), u.index_select(0, i)
+            sums["x"][c], sums["u"][c], sums["xu"][c] = total(rows), total(code), products(rows, code)
+            rows.addmm_(code, self.bases[c].T, alpha=-1)
+            sums["error"][c] = total(torch.linalg.vecdot(rows, rows))
+        return sums
+
+    def _at_once(self, x, k, u):
+        """The same in few calls: a GPU waits for each call, not for numbers."""
+        codes, rows, here = in_parts(k, K := len(self.means))
+        x, u = x[rows].sub_(self.means[codes][:, None]).mul_(here[:, :, None]), u[rows].mul_(here[:, :, None])
+        sums = [x.sum(1, dtype=torch.float64), u.sum(1, dtype=torch.float64), (x.mT @ u).flatten(1)]
+        x.baddbmm_(u, self.bases[codes].mT, alpha=-1)
+        sums.append(torch.linalg.vecdot(x, x).sum(1, dtype=torch.float64)[:, None])
+        x, u, xu, error = by_part(codes, K, torch.cat(sums, 1)).split([part.shape[1] for part in sums], 1)
+        return {"x": x, "u": u, "xu": xu.unflatten(1, self.bases.shape[1:]), "error": error[:, 0]}
 
     def scored(self, sums: Sums, x: Tensor, inside: Tensor | float = 0.0) -> Sums:
         """The sums, the log joint's, and what of it is the same for all parameters, apart.

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from .sums import by_row, in_parts
 from .threads import pools
 
 ROWS = 1024  # compared with points at a time on a CPU: what is computed for them stays in its cache
@@ -170,19 +171,27 @@ def settle_pairs(x, first, others, blur, means):
     return k, least, gap
 
 
+def off(away, c, bases, alone):
+    """How far rows (n, D), seen from their flats' means, are off them: c (n,) is one flat if it is alone, or sorted."""
+    if alone:
+        W = bases[c[0]].double()
+        return torch.linalg.vector_norm(away - away @ W @ W.T, dim=1)
+    codes, rows, here = in_parts(c, len(bases))
+    W, away = bases[codes].double(), away[rows]
+    return by_row(torch.linalg.vector_norm(away - away @ W @ W.mT, dim=2), rows, here, len(c))
+
+
 def closest(x, rows, flats, means, bases=None):
     """The nearest flat of each row (n,) among pairs sorted by flat, by residuals in float64; the first of equals."""
-    lengths, sizes = [], []
-    counts = [len(rows)] if bases is None else torch.bincount(flats, minlength=len(means)).tolist()
+    lengths, sizes, step = [], [], PAIRS if x.device.type == "cpu" else max(1, MORE * ENTRIES // x.shape[1])
+    apart = bases is not None and x.device.type == "cpu"  # on a GPU all flats in one call
+    counts = torch.bincount(flats, minlength=len(means)).tolist() if apart else [len(rows)]
     for group in zip(rows.split(counts), flats.split(counts)):
-        for i, c in zip(*(part.split(PAIRS) for part in group)):
+        for i, c in zip(*(part.split(step) for part in group)):
             if len(i):
                 away = x[i].double() - means[c].double()
                 sizes.append(torch.linalg.vector_norm(away, dim=1))
-                if bases is not None:
-                    W = bases[c[0]].double()
-                    away = away - away @ W @ W.T
-                lengths.append(sizes[-1] if bases is None else torch.linalg.vector_norm(away, dim=1))
+                lengths.append(sizes[-1] if bases is None else off(away, c, bases, apart))
     lengths, sizes = torch.cat(lengths), torch.cat(sizes)
     least = lengths.new_full((len(x),), torch.inf).scatter_reduce(0, rows, lengths, "amin")
     equal = lengths <= least[rows] + 16 * torch.finfo(torch.float64).eps * sizes

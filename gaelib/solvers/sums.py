@@ -62,6 +62,63 @@ def _at_once(a, b):
     return torch.bmm(x.transpose(1, 2), y).sum(0, dtype=torch.float64) + (a[whole:].T @ b[whole:]).double()
 
 
+def in_parts(k: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows in parts of equal length, each of one code: what a GPU does with all of them in one call.
+
+    Parameters
+    ----------
+    k : (n,) int64 below ``count``
+
+    Returns
+    -------
+    codes : (m,) int64
+        Of each part its code.
+    rows : (m, r) int64
+        The numbers of its rows, in their order, and others' after its last.
+    here : (m, r) bool
+        Which are its own; some parts have none.
+
+    Examples
+    --------
+    >>> codes, rows, here = in_parts(torch.tensor([1, 0, 1, 1]), 2)
+    >>> codes.tolist(), rows[here].tolist()
+    ([0, 1, 1, 1], [1, 0, 2, 3])
+    """
+    size = max(1, min(PART, len(k) // count))  # no more than one row in two is another's
+    counts, number = torch.bincount(k, minlength=count), torch.arange(len(k) // size + count, device=k.device)
+    ends, many = counts.cumsum(0), (counts + size - 1) // size
+    codes = torch.searchsorted(many.cumsum(0), number, right=True).clamp(max=count - 1)
+    begin = ends - counts + size * (many - many.cumsum(0))  # where its first part would begin, were it the first of all
+    rows = (begin[codes] + size * number)[:, None] + number.new_ones(size).cumsum(0) - 1
+    return codes, k.argsort(stable=True)[rows.clamp(max=len(k) - 1)], rows < ends[codes][:, None]
+
+
+def by_row(found: Tensor, rows: Tensor, here: Tensor, n: int) -> Tensor:
+    """What was found of the rows in parts, (m, r, *X), in the order of the n rows: (n, *X).
+
+    Examples
+    --------
+    >>> k = torch.tensor([1, 0, 1, 1])
+    >>> codes, rows, here = in_parts(k, 2)
+    >>> torch.equal(by_row(codes[:, None].expand(rows.shape), rows, here, len(k)), k)
+    True
+    """
+    place = torch.where(here, rows, n).flatten()  # what is no part's own goes behind the last
+    return found.new_empty(n + 1, *found.shape[2:]).index_put_((place,), found.flatten(0, 1))[:n]
+
+
+def by_part(codes: Tensor, count: int, sums: Tensor) -> Tensor:
+    """The sums of parts, (m, X), added code by code: (count, X) float64.
+
+    Examples
+    --------
+    >>> by_part(torch.tensor([0, 1, 1]), 2, torch.tensor([[1.0], [2.0], [4.0]]))
+    tensor([[1.],
+            [6.]], dtype=torch.float64)
+    """
+    return (codes == torch.arange(count, device=codes.device)[:, None]).double() @ sums.double()
+
+
 def rows_at_once(x: Tensor) -> int:
     """Rows that are turned into float64 at a time: on a GPU all of a batch."""
     return ROWS if x.device.type == "cpu" else max(1, len(x))
