@@ -104,7 +104,8 @@ def test_parts_hold_every_row_once_and_add_up(n, K, used, seed):
     codes, rows, here = in_parts(k, K)
     assert rows.numel() <= 2 * n + K and rows[here].sort().values.equal(torch.arange(n))
     assert k[rows[here]].equal(codes[:, None].expand_as(rows)[here]) and codes.equal(codes.sort().values)
-    assert by_row(x[rows], rows, here, n).equal(x)
+    found = torch.stack([codes.expand(rows.shape[1], -1).T, rows], 2)
+    assert by_row(found, rows, here, n).equal(torch.stack([k, torch.arange(n)], 1))
     summed = by_part(codes, K, (x[rows] * here[:, :, None]).sum(1))
     assert torch.allclose(summed, by_code(k, K, x), rtol=1e-12, atol=1e-12)
 
