@@ -15,7 +15,7 @@ from ..hyper import several
 from ..noise import gaussian
 from ..solvers.climb import Code
 from ..solvers.nearest import nearest, project
-from ..solvers.sums import by_code, by_part, by_row, in_parts, products, rows_at_once, total
+from ..solvers.sums import by_code, by_part, by_row, in_parts, products, rows_at_once, tally, total
 
 
 class Flats(Joint):
@@ -70,7 +70,7 @@ class Flats(Joint):
 
     def _groups(self, k):
         """(component, its rows) for every component that has any: what is done flat by flat costs no more than one."""
-        rows = k.argsort(stable=True).split(torch.bincount(k, minlength=len(self.means)).tolist())
+        rows = k.argsort(stable=True).split(tally(k, len(self.means)).tolist())
         return [(c, i) for c, i in enumerate(rows) if len(i)]
 
     def decode(self, z: Any) -> Tensor:
@@ -141,7 +141,7 @@ class Flats(Joint):
             away = products(r, x.double() - middle) - n[:, None] * (means - middle)
             sums = {"n": n, "x": away, "error": total(r * project(x.double(), means)[0])}
         elif torch.is_tensor(z):
-            sums = {"n": torch.bincount(z, minlength=K).double(), "x": 0, "error": 0}
+            sums = {"n": tally(z, K).double(), "x": 0, "error": 0}
             for rows, k in zip(x.split(size := rows_at_once(x)), z.split(size)):
                 away = self.residual(rows, k)
                 sums["x"] += by_code(k, K, away)
@@ -150,7 +150,7 @@ class Flats(Joint):
             k, u = z
             inside = by_code(k, K, torch.linalg.vecdot(u, u))
             of = self._flat_by_flat if x.device.type == "cpu" else self._at_once
-            sums = {"n": torch.bincount(k, minlength=K).double()} | of(x, k, u)
+            sums = {"n": tally(k, K).double()} | of(x, k, u)
         return self.scored(sums, x, inside)
 
     def _flat_by_flat(self, x, k, u):

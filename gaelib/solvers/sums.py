@@ -62,6 +62,19 @@ def _at_once(a, b):
     return torch.bmm(x.transpose(1, 2), y).sum(0, dtype=torch.float64) + (a[whole:].T @ b[whole:]).double()
 
 
+def tally(k: Tensor, count: int) -> Tensor:
+    """How many rows each code has: (n,) int64 below ``count`` -> (count,) int64.  No CPU waits here for a GPU.
+
+    Examples
+    --------
+    >>> tally(torch.tensor([1, 1, 0]), 3)
+    tensor([1, 2, 0])
+    """
+    if k.device.type == "cpu":
+        return torch.bincount(k, minlength=count)
+    return k.new_zeros(count).index_add_(0, k, torch.ones_like(k))
+
+
 def in_parts(k: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Rows in parts of equal length, each of one code: what a GPU does with all of them in one call.
 
@@ -85,7 +98,7 @@ def in_parts(k: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     ([0, 1, 1, 1], [1, 0, 2, 3])
     """
     size = max(1, min(PART, len(k) // count))  # no more than one row in two is another's
-    counts, number = torch.bincount(k, minlength=count), torch.arange(len(k) // size + count, device=k.device)
+    counts, number = tally(k, count), torch.arange(len(k) // size + count, device=k.device)
     ends, many = counts.cumsum(0), (counts + size - 1) // size
     codes = torch.searchsorted(many.cumsum(0), number, right=True).clamp(max=count - 1)
     begin = ends - counts + size * (many - many.cumsum(0))  # where its first part would begin, were it the first of all
@@ -169,8 +182,10 @@ def by_code(
     >>> by_code(torch.tensor([1, 1, 0]), 3, torch.tensor([1.0, 2.0, 4.0]))
     tensor([4., 3., 0.], dtype=torch.float64)
     """
-    if x.ndim == 1:
+    if x.ndim == 1 and x.device.type == "cpu":
         return torch.bincount(k, x.double(), count).double()  # of no rows it would be int64
+    if x.ndim == 1:
+        return x.new_zeros(count, dtype=torch.float64).index_add_(0, k, x.double())
 
     def summed(columns):
         part = x[:, columns]
@@ -199,7 +214,17 @@ def added(found: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     """
     sums: dict[str, Tensor] = {}
     for part in found:
-        for name, value in part.items():
-            value = value.detach().to("cpu", torch.float64)
+        for name, value in at_home(part).items():
             sums[name] = sums[name] + value if name in sums else value
     return sums
+
+
+def at_home(part: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Sums in float64 on the CPU; what lies on a GPU comes at once, for each move waits for all that was asked of it."""
+    part = {name: value.detach() for name, value in part.items()}
+    away = {name: value for name, value in part.items() if value.device.type != "cpu"}
+    if away:
+        flat = torch.cat([value.double().flatten() for value in away.values()]).cpu()
+        parts = flat.split([value.numel() for value in away.values()])
+        part |= {name: found.view(value.shape) for (name, value), found in zip(away.items(), parts)}
+    return {name: value.double() for name, value in part.items()}
