@@ -220,7 +220,13 @@ def added(found: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def at_home(part: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sums in float64 on the CPU; what lies on a GPU comes at once, for each move waits for all that was asked of it."""
+    """Sums in float64 on the CPU.  What lies on a GPU comes in one move, for each move waits for all work before it.
+
+    Examples
+    --------
+    >>> at_home({"n": torch.tensor(3)})
+    {'n': tensor(3., dtype=torch.float64)}
+    """
     part = {name: value.detach() for name, value in part.items()}
     away = {name: value for name, value in part.items() if value.device.type != "cpu"}
     if away:
