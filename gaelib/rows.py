@@ -36,7 +36,6 @@ REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always 
     ("features, but", "pass the columns that fit saw, or fit again"),
     ("feature names", "pass the columns that fit saw, in their order"),
     ("Expected 2D array", "pass one row per sample and one column per feature"),
-    ("inhomogeneous", "give every row as many columns"),
     ("with a sequence", "give every entry one number, and collect what is lazy"),
     ("dim", "flatten each sample to one row"),
     ("omplex", "pass real numbers, for example the real and imaginary parts as columns"),
@@ -73,7 +72,15 @@ def is_batches(X: Any) -> bool:
             "arrays, or an object whose __iter__ starts afresh"
         )
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and all(len(getattr(part, "shape", ())) == 2 for part in X)
+        axes = [len(getattr(part, "shape", ())) for part in X]
+        if min(axes, default=0) > 1 and max(axes) > 2:
+            shape = tuple(X[axes.index(max(axes))].shape)
+            raise ValueError(
+                f"a {type(X).__name__} holds an array of {max(axes)} axes, {shape}, and a batch has 2, rows and "
+                "columns: pass [part.reshape(len(part), -1) for part in X] if X holds batches, "
+                "np.reshape(X, (len(X), -1)) if each is one sample"
+            )
+        return min(axes, default=0) == 2
     if isinstance(getattr(X, "sampler", None), RandomSampler):
         raise ValueError(
             f"a {type(X).__name__} that shuffles gives row 0 another place in every pass, and fitting makes many: "
@@ -100,6 +107,24 @@ def holds_rows(part: Any) -> bool:
     return not hasattr(part, "__len__") or len(part) > 0
 
 
+def in_step(X: Any, what: str) -> np.ndarray:
+    """A list as an array; refused with the first entry that does not fit beside the others."""
+    try:
+        return np.asarray(X)
+    except ValueError:
+        shapes = []
+        for at, part in enumerate(X):
+            try:
+                shapes.append(tuple(np.shape(part)))
+            except ValueError:
+                found = f"is itself a {type(part).__name__} of {len(part)} unlike parts: pass rows of numbers"
+                raise ValueError(f"entry {at} of {what} {found}") from None
+            if shapes[at] != shapes[0]:
+                found = f"has the shape {shapes[at]}, and entry 0 {shapes[0]}: give every row as many columns"
+                raise ValueError(f"entry {at} of {what} {found}") from None
+        raise
+
+
 def honest(X: Any, what: str) -> Any:
     """X, where NumPy would not make other numbers of it without a word; a tensor detached and of floating point.
 
@@ -120,7 +145,7 @@ def honest(X: Any, what: str) -> Any:
         return X.double()
     if np.ma.isMaskedArray(X):
         return X.astype(np.float64).filled(np.nan)
-    X = np.asarray(X) if isinstance(X, (list, tuple)) else X
+    X = in_step(X, what) if isinstance(X, (list, tuple)) else X
     kinds = [X.dtype] if hasattr(X, "dtype") else list(getattr(X, "dtypes", ()))  # a frame has one for each column
     if kinds == [np.dtype(object)]:
         kinds = {entry.dtype for entry in np.ravel(X) if isinstance(entry, np.generic)}
