@@ -1,5 +1,8 @@
-"""How large and how small the entries of a table may be, so that their squares keep their digits."""
+"""What tables may hold: rows of one length, and entries whose squares keep their digits."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,3 +35,21 @@ def need_digits(largest: float, dtype: torch.dtype, what: str = "Input X") -> No
             f"{what} has no entry beyond {largest:.3g}; squares in {str(dtype)[6:]} keep their digits from "
             f"{least:.2g} on: multiply it by a constant{wider}"
         )
+
+
+def in_step(X: Any, what: str) -> np.ndarray:
+    """A list as an array; refused with the first entry that does not fit beside the others."""
+    try:
+        return np.asarray(X)
+    except ValueError:
+        shapes = []
+        for at, part in enumerate(X):
+            try:
+                shapes.append(tuple(np.shape(part)))
+            except ValueError:
+                found = f"is itself a {type(part).__name__} of {len(part)} unlike parts: pass rows of numbers"
+                raise ValueError(f"entry {at} of {what} {found}") from None
+            if shapes[at] != shapes[0]:
+                found = f"has the shape {shapes[at]}, and entry 0 {shapes[0]}: give every row as many columns"
+                raise ValueError(f"entry {at} of {what} {found}") from None
+        raise

@@ -19,7 +19,7 @@ from torch.utils.data import RandomSampler
 
 from .aside import aside
 from .hyper import is_word
-from .limits import farthest, need_room
+from .limits import farthest, in_step, need_room
 from .solvers.threads import each, shared
 
 __all__ = ["Array", "Rows", "Table"]
@@ -105,24 +105,6 @@ def holds_rows(part: Any) -> bool:
     if hasattr(part, "shape"):
         return len(part.shape) == 0 or part.shape[0] > 0
     return not hasattr(part, "__len__") or len(part) > 0
-
-
-def in_step(X: Any, what: str) -> np.ndarray:
-    """A list as an array; refused with the first entry that does not fit beside the others."""
-    try:
-        return np.asarray(X)
-    except ValueError:
-        shapes = []
-        for at, part in enumerate(X):
-            try:
-                shapes.append(tuple(np.shape(part)))
-            except ValueError:
-                found = f"is itself a {type(part).__name__} of {len(part)} unlike parts: pass rows of numbers"
-                raise ValueError(f"entry {at} of {what} {found}") from None
-            if shapes[at] != shapes[0]:
-                found = f"has the shape {shapes[at]}, and entry 0 {shapes[0]}: give every row as many columns"
-                raise ValueError(f"entry {at} of {what} {found}") from None
-        raise
 
 
 def honest(X: Any, what: str) -> Any:
