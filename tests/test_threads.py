@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from gaelib import LGAE, PPCA, GaussianMixture, KMeans, LogisticRegression, data, rows
+from gaelib import LGAE, PPCA, GaussianMixture, KMeans, LogisticRegression, data, deep_image_prior, rows
 from gaelib.joints.flats import Flats
 from gaelib.models import regression
+from gaelib.pictures import image_prior
 from gaelib.solvers import pruning
 from gaelib.solvers.pruning import Known
 from gaelib.solvers.sums import by_code
@@ -217,3 +218,14 @@ def test_closed_forms_wake_no_other_pool(threads, monkeypatch, make, number):
     monkeypatch.setattr(type(make), "_start", lambda *args: found.append(torch.get_num_threads()) or start(*args))
     make.fit(np.random.default_rng(0).normal(size=(2**13 + 1, 32)))
     assert found == [number]
+
+
+def test_a_small_picture_is_climbed_for_on_one_thread(threads, monkeypatch):
+    def numbers():
+        picture, found = np.zeros((16, 16)), []
+        deep_image_prior(picture, steps=2, random_state=0, callback=lambda _: found.append(torch.get_num_threads()))
+        return found
+
+    assert numbers() == [1, 1] and torch.get_num_threads() == 2
+    monkeypatch.setattr(image_prior, "SMALL", 0)
+    assert numbers() == [2, 2]

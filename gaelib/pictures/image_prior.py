@@ -10,6 +10,7 @@ averaging along the way (``average``).
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,12 +25,16 @@ from ..hyper import Seed, draw_seed
 from ..noise import gaussian
 from ..progress import progress
 from ..rows import Array, as_numpy, pick_device
+from ..solvers.threads import shared
 from ._checks import built, check_operator, check_options, measured
 from .hourglass import NETWORKS, Hourglass  # noqa: F401  benchmarks look for the sizes here
 from .operators import Downsample, Linear, Mask
 from .stopping import WindowedVariance
 
 __all__ = ["Downsample", "Hourglass", "Linear", "Mask", "Restoration", "WindowedVariance", "deep_image_prior", "psnr"]
+
+
+SMALL = 2**30  # weights times pixels, up to which threads wait for one another more than they gain
 
 
 # --- The climb -----------------------------------------------------------------------------------------------
@@ -193,7 +198,8 @@ def deep_image_prior(
         return gaussian(y, operator(x)).sum()
 
     adam = partial(torch.optim.Adam, fused=device.type in ("cpu", "cuda"))
-    with progress(total=steps, verbose=verbose) as climb.bar:
+    small = sum(part.numel() for part in network.parameters()) * height * width <= SMALL
+    with shared(1) if small else nullcontext(), progress(total=steps, verbose=verbose) as climb.bar:
         try:
             ascend(score, network.parameters(), steps, lr, adam, climb.on_step)
         except KeyboardInterrupt:
