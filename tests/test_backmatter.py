@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pybtex.database import parse_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import bookext
@@ -284,9 +285,34 @@ def test_ledger_matches_the_back_matter():
 
 def test_glossary_is_of_a_readable_size():
     entries = glossary()
-    assert 35 <= len(entries) <= 110
+    assert 35 <= len(entries) <= 120
     # one or two sentences, three where a formula needs a gloss
     assert [t for t, text in entries.items() if len(re.findall(r"[.?!](?:\s|$)", text)) > 3] == []
+
+
+def idle(terms, keys, texts):
+    """Entries of the glossary that no page links and that name no page, and references that nobody cites."""
+    used = set().union(*map(terms_used, texts))
+    unused = [term for term, text in terms.items() if term not in used and "{doc}" not in text]
+    return unused + sorted(keys - set().union(*map(keys_cited, texts)))
+
+
+def test_every_entry_of_the_glossary_and_every_reference_is_used():
+    texts = [text for source in written() if source.stem != "glossary" for text in blocks(source)] + ledger_texts()
+    assert idle(glossary(), keys_known(), texts) == []
+    terms = {"code": "", "prior": "", "flat": "{doc}`here`"}
+    assert idle(terms, {"lloyd1982least", "x"}, ["{term}`code` {cite:p}`x`"]) == ["prior", "lloyd1982least"]
+
+
+def test_a_reference_is_called_as_the_pages_cite_it():
+    """Of two that the pages call alike, the second gets a letter."""
+    entries = parse_file(BOOK / "references.bib").entries
+    style = bookext.References()
+    labels = dict(zip(entries, style.format_labels(entries.values())))
+    assert labels["beck2009fast"] == "Beck and Teboulle, 2009" and labels["jegou2011product"] == "Jégou et al., 2011"
+    assert labels["maaten2008visualizing"] == "van der Maaten and Hinton, 2008"
+    assert labels["tipping1999probabilistic"] == "Tipping and Bishop, 1999b"
+    assert len(set(labels.values())) == len(entries)
 
 
 def test_bibliography_entries_say_where_to_find_them():

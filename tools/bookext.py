@@ -15,6 +15,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import myst_nb.ext.glue.roles
+import pybtex.plugin
+import pybtex.style.formatting.alpha
+import pybtex.style.labels
 import yaml
 from account import Account, digests, read
 from docutils import nodes
@@ -308,6 +311,27 @@ def fill_times(app: Sphinx, doctree: nodes.document) -> None:
         place += nodes.Text(f"{read} minute{'s' * (read > 1)} to read · about {do} for the exercises · {run}")
 
 
+# --- the references -----------------------------------------------------------------------------------------
+
+
+class Labels(pybtex.style.labels.BaseLabelStyle):
+    """A reference is called as the pages cite it, "Beck and Teboulle, 2009"; of two with one name the second gets a letter."""
+
+    def format_labels(self, sorted_entries):
+        seen: dict[str, int] = {}
+        for entry in sorted_entries:
+            people = entry.persons.get("author") or entry.persons["editor"]
+            names = [" ".join(map(str, person.rich_prelast_names + person.rich_last_names)) for person in people]
+            called = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+            label = f"{called}, {entry.fields['year']}"
+            seen[label] = seen.get(label, 0) + 1
+            yield label if seen[label] == 1 else label + "abcd"[seen[label] - 1]
+
+
+class References(pybtex.style.formatting.alpha.Style):
+    default_label_style = Labels
+
+
 # --- the landing page ---------------------------------------------------------------------------------------
 
 
@@ -443,6 +467,7 @@ def address(app: Sphinx, config) -> None:
 def setup(app: Sphinx) -> dict:
     # What a cell glued stands as it is: MyST-NB would read "0.50" as a number and "20,000" as a pair.
     myst_nb.ext.glue.roles.format_plain_text = lambda text, spec: text
+    pybtex.plugin.register_plugin("pybtex.style.formatting", "references", References)
     app.add_role("ledger", Ledger())
     for name, directive in {
         "doors": Doors, "objective": Objective, "facts": Facts, "model-map": ModelMap, "ledger-table": LedgerTable,
