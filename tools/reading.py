@@ -185,12 +185,18 @@ class FillChapters(SphinxPostTransform):
 
 
 class Errata(SphinxDirective):
-    """{errata}: the rows of the ledger that the document gets wrong, misprints and statements that fail."""
+    """{errata}: the rows of the ledger that the document gets wrong, misprints and statements that fail.
+
+    `{errata} L`: those of section L, which are the field's and not the document's.
+    """
+
+    optional_arguments = 1
 
     def run(self):
         source = Path(self.env.srcdir) / "ledger.yml"
         self.env.note_dependency(str(source))
         wrong = [row for row in load(source)["rows"] if row["verdict"] in ("typo", "fails")]
+        wrong = [row for row in wrong if (row["section"] == "L") == (self.arguments == ["L"])]
         titles = {"Row": 16, "The statement": 36, "What is wrong, and what holds": 48}
         return [bookext.table(titles, map(self.row, wrong), "gae-stack")]
 
