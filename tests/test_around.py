@@ -42,11 +42,19 @@ def fitted(model):
     return model.fit(X, np.arange(30) % 2) if "Regression" in type(model).__name__ else model.fit(X)
 
 
+def sizes(figure):
+    """How large its words are, in points."""
+    return {words.get_fontsize() for words in figure.findobj(mpl.text.Text) if words.get_text()}
+
+
 @pytest.fixture(autouse=True)
 def closed():
+    """Every figure is in the style, whatever wrote on it."""
     mpl.use("agg")
     yield
+    found = [sizes(mpl.pyplot.figure(number)) for number in mpl.pyplot.get_fignums()]
     mpl.pyplot.close("all")
+    assert set().union(*found) <= {plot.STYLE["font.size"]}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -346,3 +354,21 @@ def test_what_a_model_lacks_is_said_for_each_of_two_reasons():
     assert explain(LogisticRegression().fit(X, np.arange(30) % 2)).lacks == ""  # its code is given
     assert "likelihood" in explain(gaelib.GAN(1, hidden=(4,), max_epochs=1).fit(X)).lacks
     assert "corrupted" in explain(gaelib.DenoisingAutoencoder(1, hidden=(4,), max_epochs=1).fit(X)).lacks
+
+
+def test_what_is_written_on_axes_later_is_in_the_style():
+    """Words, ticks and keys; and powers of ten stand without exponents, which a phone shows too small."""
+    before = dict(mpl.rcParams)
+    ax, _ = plot.axes(2)
+    ax.loglog([0.01, 100], [0.01, 100], label="a")
+    ax.set(title="t", xlabel="x")
+    ax.text(1, 1, "b")
+    ax.annotate("c", (1, 1))
+    ax.legend(title="key")
+    ax.figure.legend(ax.lines, ["d"], loc="outside upper center")
+    ax.figure.suptitle("e")
+    ax.figure.canvas.draw()
+    words = [found.get_text() for found in ax.figure.findobj(mpl.text.Text)]
+    assert set("tabcde") <= set(words) and "key" in words and any("0.01" in word for word in words)
+    assert sizes(ax.figure) == {plot.STYLE["font.size"]} and not [word for word in words if "^" in word]
+    assert dict(mpl.rcParams) == before

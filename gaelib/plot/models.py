@@ -144,7 +144,7 @@ def codes(model: Fitting, X: Table, labels: Sequence[Any] | None = None, n: int 
     if not parts:
         return ax
     for k, ax in enumerate(grid):
-        ax.set_title(f"flat {k + 1}", fontsize=10.5)
+        ax.set_title(f"flat {k + 1}")
     return capped(grid, n, len(parts), "flats")
 
 
@@ -232,8 +232,8 @@ def keyed(grid, kinds, line):
         if not line and max(spans) < 4 * min(spans):
             grid[0].set_aspect("equal", "datalim")  # a circle stays one
     else:
-        figure.supxlabel(across, fontsize=10.5)
-        figure.supylabel(up, fontsize=10.5)
+        figure.supxlabel(across)
+        figure.supylabel(up)
     if len(kinds) > LEGIBLE and not line:
         figure.colorbar(plt.cm.ScalarMappable(plt.Normalize(kinds[0], kinds[-1])), ax=list(grid), label="label")
     elif len(kinds) > 1 and not line:
@@ -256,7 +256,7 @@ def panels(count, columns=4, **options):
 def capped(grid, n, size, what):
     """The axes, and a word in their figure where they do not show all."""
     if size > n:
-        grid[0].figure.suptitle(f"the first {n} of {size} {what}", fontsize=10.5)
+        grid[0].figure.suptitle(f"the first {n} of {size} {what}")
     return grid
 
 
@@ -323,7 +323,7 @@ def lined(sets, names, features):
         else:
             ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     if features is None or len(at) > 8:
-        grid[0].figure.supxlabel("column", fontsize=10.5)
+        grid[0].figure.supxlabel("column")
     if names:
         grid[0].figure.legend(grid[0].lines, names, loc="outside upper center", ncols=len(names), frameon=False)
     return grid
