@@ -124,6 +124,14 @@ def test_a_name_is_imported_when_it_is_asked_for():
     assert {"KMeans", "core", "MOVED"} <= set(dir(gaelib))
 
 
+def test_the_page_begins_with_what_is_imported_and_has_no_words_of_others():
+    text = api.PAGE.read_text(encoding="utf-8")
+    first = re.findall(r"^- \[`gaelib\.(\w+)`\]\(#(api-[\w-]+)\): \S", text.split("## `gaelib.core`")[0], flags=re.M)
+    assert {name for name, _ in first} == set(gaelib.__all__)
+    assert [where for _, where in first if f"({where})=" not in text] == []
+    assert re.findall(r"\.\. \w+::|User Guide", text) == []  # a docstring that scikit-learn wrote
+
+
 def test_every_public_name_is_on_the_page():
     text = api.PAGE.read_text(encoding="utf-8")
     for name in gaelib.__all__:

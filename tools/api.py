@@ -56,6 +56,10 @@ myst:
 This page is written from the docstrings of version {version}. Shapes use $n$ for samples and $D$ for
 features; log densities are in nats.
 """
+CONTENTS = """(api-contents)=
+## What to import
+
+These names are what most programs need. What they are made of follows below, module by module."""
 
 
 # --- reStructuredText, as far as docstrings use it, to Markdown ---
@@ -202,7 +206,8 @@ def methods(cls, package):
         if base.__module__.partition(".")[0] == package:
             for name, thing in vars(base).items():
                 thing = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
-                if not name.startswith("_") and inspect.isfunction(thing) and thing.__doc__:
+                ours = inspect.isfunction(thing) and thing.__module__.partition(".")[0] == package
+                if not name.startswith("_") and ours and thing.__doc__:
                     seen[name] = thing
     return seen
 
@@ -227,17 +232,34 @@ def anchors(things):
     return taken
 
 
+def contents(root, anchor):
+    """What the package exports, each with its first sentence: models, other classes and functions, modules."""
+    groups = {"Models": [], "Functions and errors": [], "Modules": []}
+    for name in root.__all__:
+        thing = getattr(root, name)
+        group = "Modules" if inspect.ismodule(thing) else "Models" if hasattr(thing, "fit") else "Functions and errors"
+        where = module_anchor(thing) if group == "Modules" else anchor[thing]
+        said = re.split(r"\n\n|(?<=\.)\s", inspect.cleandoc(thing.__doc__), maxsplit=1)[0]
+        groups[group].append(f"- [`{root.__name__}.{name}`](#{where}): {inline(said, {})}")
+    lists = [f"**{group}**\n\n" + "\n".join(lines) for group, lines in groups.items()]
+    return "\n\n".join([CONTENTS, *lists]) + "\n"
+
+
+def module_anchor(module):
+    return f"api-module-{re.sub('[._]', '-', module.__name__.partition('.')[2])}"
+
+
 def page(package="gaelib"):
     """The whole of api.md."""
     root = importlib.import_module(package)
     found = {module: public(module) for module in modules(package)}
     anchor = anchors([thing for things in found.values() for thing in things])
     links = {thing.__name__: where for thing, where in anchor.items()}
-    out = [HEAD.format(package=package, version=root.__version__)]
+    out = [HEAD.format(package=package, version=root.__version__), contents(root, anchor)]
     for module, things in found.items():
         former = [re.sub("[._]", "-", old) for old, new in root.MOVED.items() if new == module.__name__]
         out += [f"({name})=" for old in former for name in (old, old.replace(package, "api-module", 1))]
-        out.append(f"(api-module-{re.sub('[._]', '-', module.__name__.partition('.')[2])})=")
+        out.append(f"({module_anchor(module)})=")
         out.append(f"## `{module.__name__}`\n")
         out.append(markdown(module.__doc__, links) + "\n")
         for thing in things:
