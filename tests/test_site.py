@@ -210,6 +210,12 @@ def test_a_chapter_is_in_the_table_for_teachers(doc):
     assert shown == [r["id"] for r in ROWS if r["chapter"] == doc]
 
 
+def test_lessons_stand_in_the_order_of_the_book():
+    links = [a["href"] for a in page("teaching/teachers").select("#chapter-by-chapter h3 a[href$='.html']")]
+    lessons = [link.removeprefix("../").removesuffix(".html") for link in links]
+    assert lessons == [doc for doc in CHAPTERS if doc in lessons] and len(lessons) > 20
+
+
 @pytest.mark.parametrize("doc", CHAPTERS)
 def test_a_chapter_has_its_lesson(doc):
     """Aim, misconception, board plan, and a question for the room."""
