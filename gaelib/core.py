@@ -26,6 +26,7 @@ from torch import Generator, Tensor, nn
 from .losses import floor, mean, soft_floor  # noqa: F401  their old address
 from .solvers.climb import Code, climb
 from .solvers.sums import added
+from .solvers.threads import in_order
 
 Infer = Callable[["Joint", Tensor], tuple[Any, Tensor]]
 Sums = dict[str, Tensor]
@@ -183,7 +184,7 @@ def sums(joint: Joint, batches: Iterable[Tensor], infer: Any) -> Sums:
         return sums | {"objective": nats.sum(dtype=torch.float64), "bonus": bonus.sum(dtype=torch.float64)}
 
     with torch.no_grad():
-        return added(found(i, x) for i, x in enumerate(batches))
+        return added(in_order(found, batches))
 
 
 def alternate(

@@ -2,10 +2,10 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.utils.data import RandomSampler
 from .aside import aside
 from .hyper import is_word
 from .limits import farthest, in_step, need_room
-from .solvers.threads import each, shared
+from .solvers.threads import each, pools, shared
 
 __all__ = ["Array", "Rows", "Table"]
 
@@ -284,6 +284,18 @@ class Rows:
             f"X gave {gave} in an earlier reading: pass batches that stay as they are, in their order; an object whose "
             "__iter__ starts afresh"
         )
+
+    def lists(self) -> Iterator[Sequence[Tensor]]:
+        """Batches in lists that threads may share out: one for each, or the blocks of one batch of a stream.
+
+        For a stream's next batch may stand in memory where its last one did.
+        """
+        batches = iter(self)
+        if self.streamed and pools.small and self.device.type == "cpu":
+            yield from (x.split(max(1, CACHED // self.width)) for x in batches)
+        some = 1 + pools.helpers * (self.device.type == "cpu")
+        while found := list(islice(batches, some)):
+            yield found
 
     def _cut(self, entries: int) -> Iterator[Tensor]:
         step, table = max(1, entries // self.width), self.X if self.moved is None else self.moved

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from gaelib import LGAE, PPCA, GaussianMixture, KMeans, LogisticRegression, data, deep_image_prior, rows
+from gaelib import LGAE, LLGAE, PPCA, GaussianMixture, KMeans, LogisticRegression, data, deep_image_prior, rows
 from gaelib.joints.flats import Flats
 from gaelib.models import regression
 from gaelib.pictures import image_prior
@@ -124,6 +124,39 @@ def test_their_number_changes_no_digit(threads, monkeypatch, K, D, dtype):
     threads(2)
     for other in fits[1:]:
         assert (other.cluster_centers_ == fits[0].cluster_centers_).all() and (other.labels_ == fits[0].labels_).all()
+
+
+@pytest.mark.parametrize("form", ["an array", "a stream"])
+@pytest.mark.parametrize("make", [lambda: LLGAE(4, 3, max_iter=4, random_state=0), lambda: KMeans(4, random_state=0)])
+def test_nor_of_a_fit_whose_batches_are_shared_out(threads, monkeypatch, make, form):
+    """Those of an array side by side, or the blocks of one of a stream, whose next may stand where its last did."""
+    monkeypatch.setattr(rows, "CACHED", 2**15)
+    X, names, argmax = np.random.default_rng(0).normal(size=(4000, 80)).astype("f4"), set(), Flats.argmax
+    X += np.arange(4000)[:, None] % 4
+
+    def seen(joint, x):
+        names.add(threading.current_thread().name)
+        time.sleep(0.002)
+        return argmax(joint, x)
+
+    class Reused:  # one array for all batches
+        def __iter__(self):
+            kept = np.empty((2000, 80), "f4")
+            for start in (0, 2000):
+                kept[:] = X[start : start + 2000]
+                yield kept
+
+    fits = []
+    for count in (1, 2):
+        threads(count)
+        names.clear()
+        monkeypatch.setattr(Flats, "argmax", seen)
+        fits.append(make().fit(X if form == "an array" else Reused()))
+        assert (len(names) > 1) == (count > 1 and names != set())  # none are asked for rows that k-means remembers
+    one, two = fits
+    assert one.history_ == two.history_ and (one.cluster_centers_ == two.cluster_centers_).all()
+    assert (one.labels_ == two.labels_).all() and one.inertia_ == two.inertia_
+    assert abs(one.history_[-1] - make().fit(X).history_[-1]) < 1e-4 * abs(one.history_[-1])
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

@@ -21,6 +21,7 @@ from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
 from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
+from ..solvers.threads import in_order
 from ..solvers.together import ahead, remembering
 
 
@@ -174,11 +175,14 @@ class KMeans(ClusterMixin, Codebook, Iterative):
     def _finish(self, data):
         joint, (infer, batches) = self.joint_, self._reading(self.joint_, data)
         labels, error, used = [], torch.zeros((), dtype=torch.float64), 0
+
+        def last(_, x):
+            z = infer(joint, x)[0]
+            return z if torch.is_tensor(z) else z[0], getattr(infer, "stats", joint.stats)(x, z)
+
         with torch.no_grad():
-            for x in batches:
-                z, _ = infer(joint, x)
-                sums = getattr(infer, "stats", joint.stats)(x, z)
-                labels.append(z if torch.is_tensor(z) else z[0])
+            for k, sums in in_order(last, batches):
+                labels.append(k)
                 error += sums["error"].sum().cpu()
                 used += sums["n"].cpu()
         warn_if_alike(type(self).__name__, data, len(joint.means), used)

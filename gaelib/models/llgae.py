@@ -23,7 +23,8 @@ from ..rows import Array, Table
 from ..solvers.eigen import upright
 from ..solvers.nearest import nearest
 from ..solvers.starts import sample_rows
-from ..solvers.sums import products
+from ..solvers.sums import added, products, tally
+from ..solvers.threads import in_order
 from .kmeans import KMeans
 from .lgae import check_components
 
@@ -122,14 +123,17 @@ class LLGAE(KMeans):
         super()._finish(data)
         joint = self.joint_
         K, _, p = joint.bases.shape
-        n, uu = torch.zeros(K, dtype=torch.float64), torch.zeros(K, p, p, dtype=torch.float64)
-        for x in data if p else ():
-            k, u = joint.argmax(x)
+
+        def squares(_, x):
+            k, u = self._code(x)
+            n, uu = tally(k, K), u.new_zeros(K, p, p, dtype=torch.float64)
             for c, rows in joint._groups(k):
                 inside = u.index_select(0, rows).double()
-                n[c] += len(rows)
-                uu[c] += products(inside, inside).cpu()
-        n, uu = all_sum({"n": n, "uu": uu}).values()
+                uu[c] = products(inside, inside)
+            return {"n": n, "uu": uu}
+
+        none = {"n": torch.zeros(K, dtype=torch.float64), "uu": torch.zeros(K, p, p, dtype=torch.float64)}
+        n, uu = all_sum(added(in_order(squares, data)) if p else none).values()
         # The flats are found; their axes are chosen to be those along which their rows vary most.
         variance, turn = torch.linalg.eigh(uu / n.clamp(min=1)[:, None, None])
         axes = joint.bases.to("cpu", torch.float64) @ turn.flip(2)
