@@ -25,8 +25,7 @@ from torch import Generator, Tensor, nn
 
 from .losses import floor, mean, soft_floor  # noqa: F401  their old address
 from .solvers.climb import Code, climb
-from .solvers.sums import added
-from .solvers.threads import in_order
+from .solvers.sums import added, in_order
 
 Infer = Callable[["Joint", Tensor], tuple[Any, Tensor]]
 Sums = dict[str, Tensor]

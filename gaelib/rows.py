@@ -20,6 +20,7 @@ from torch.utils.data import RandomSampler
 from .aside import aside
 from .hyper import is_word
 from .limits import farthest, in_step, need_room
+from .remedies import remedies
 from .solvers.threads import each, pools, shared
 
 __all__ = ["Array", "Rows", "Table"]
@@ -29,34 +30,6 @@ Table: TypeAlias = ArrayLike | Tensor | Iterable[Any]  # rows, or batches of row
 
 CACHED, VIEWED, MOVED = 2**22, 2**26, 2**26  # entries at a time: what a CPU's cache holds; views of them; on a GPU
 STAY = 2**27  # entries of a fit that stay on a GPU between its passes: half a gigabyte in float32
-
-REMEDIES = (  # of scikit-learn's refusals, which name the cause but not always what to do
-    ("sample(s)", "pass at least one row"),
-    ("feature(s)", "pass at least one column"),
-    ("features, but", "pass the columns that fit saw, or fit again"),
-    ("feature names", "pass the columns that fit saw, in their order"),
-    ("Expected 2D array", "pass one row per sample and one column per feature"),
-    ("with a sequence", "give every entry one number, and collect what is lazy"),
-    ("dim", "flatten each sample to one row"),
-    ("omplex", "pass real numbers, for example the real and imaginary parts as columns"),
-    ("parse", "load the data as real arrays first"),
-    ("1d array", "pass one label per row"),
-    ("label type", "pass classes, or use LinearRegression"),
-    ("too large to convert", "pass numbers that a float can hold"),
-    ("convert", "encode what is not a number, for example with OneHotEncoder"),
-    ("float() argument", "encode what is not a number, for example with OneHotEncoder"),
-)
-
-
-@contextmanager
-def remedies() -> Iterator[None]:
-    """scikit-learn's refusals, with what to do instead."""
-    try:
-        yield
-    except (ValueError, TypeError, OverflowError) as error:
-        remedy = next((remedy for sign, remedy in REMEDIES if sign in str(error)), None)
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(str(error).rstrip(".") + (f": {remedy}" if remedy else "")) from None
 
 
 def is_batches(X: Any) -> bool:

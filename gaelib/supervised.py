@@ -1,6 +1,7 @@
 """Two tables in step: what regressions learn from.  X is given, y is scored (ledger G9)."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -14,9 +15,9 @@ from .aside import aside
 from .core import Given, objective
 from .limits import need_digits, need_room
 from .parallel import all_sum, gather
-from .rows import Array, Rows, Table, as_numpy, at, honest, is_batches, remedies, view
-from .solvers.sums import added
-from .solvers.threads import each
+from .remedies import remedies
+from .rows import Array, Rows, Table, as_numpy, at, honest, is_batches, view
+from .solvers.sums import added, in_order
 
 KEPT = 2**26  # entries of a table that is kept beside the caller's own
 BLOCK = 2**18  # entries of rows that a thread works on at a time: its cache holds them for the second product
@@ -47,10 +48,8 @@ def pairs(data: Rows) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def total(batches: Iterable[tuple[Tensor, Tensor]], sums_of: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The sums of all batches (x, z) and processes, added in float64; threads share out what `Centred` keeps."""
-    blocks = getattr(batches, "kept", None)
-    found = (sums_of(x, z) for x, z in batches) if blocks is None else each(lambda block: sums_of(*block), blocks)
-    return all_sum(added(found))
+    """The sums of all batches (x, z) and processes, added in float64; threads share out the blocks of `Centred`."""
+    return all_sum(added(in_order(lambda _, pair: sums_of(*pair), batches)))
 
 
 class Halves:
@@ -78,14 +77,18 @@ class Centred:
     def __init__(self, data: Rows, centre: Tensor):
         self.data, self.centre = data, centre
         few = not data.streamed and len(data) * data.width <= KEPT
-        rows = max(1, BLOCK // data.width) if data.device.type == "cpu" else len(data)
-        self.kept = [pair for x, z in self._moved() for pair in zip(x.split(rows), z.split(rows))] if few else None
+        self.rows = max(1, BLOCK // data.width) if data.device.type == "cpu" else len(data)
+        self.kept = list(chain(*self._blocks())) if few else None
 
-    def _moved(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((x, z - self.centre) for x, z in pairs(self.data))
+    def _blocks(self) -> Iterator[Iterable[tuple[Tensor, Tensor]]]:
+        return (zip(x.split(self.rows), (z - self.centre).split(self.rows)) for x, z in pairs(self.data))
+
+    def lists(self) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
+        """Blocks that threads may share out: all that are kept, or those of one batch."""
+        return self._blocks() if self.kept is None else [self.kept]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._moved() if self.kept is None else iter(self.kept)
+        return chain(*self.lists())
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

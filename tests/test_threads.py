@@ -159,15 +159,16 @@ def test_nor_of_a_fit_whose_batches_are_shared_out(threads, monkeypatch, make, f
     assert abs(one.history_[-1] - make().fit(X).history_[-1]) < 1e-4 * abs(one.history_[-1])
 
 
+@pytest.mark.parametrize("form", ["an array", "a stream"])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_nor_of_a_regression(threads, monkeypatch, dtype):
+def test_nor_of_a_regression(threads, monkeypatch, dtype, form):
     names, product = set(), regression.product
     monkeypatch.setattr(regression, "product", lambda a, b: names.add(threading.current_thread().name) or product(a, b))
     X = np.random.default_rng(0).normal(size=(3000, 300)).astype(dtype)
     y, fits = X[:, :4].argmax(1), []
     for count in (1, 2, 3):
         threads(count)
-        fits.append(LogisticRegression(max_iter=2).fit(X, y))
+        fits.append(LogisticRegression(max_iter=2).fit(X if form == "an array" else [X[:1600], X[1600:]], y))
     threads(2)
     assert len(names) > 1 and all((fit.coef_ == fits[0].coef_).all() for fit in fits)
 

@@ -21,7 +21,7 @@ from ..joints.flats import Flats
 from ..parallel import all_sum
 from ..rows import Array, Table, real, view
 from ..solvers.starts import sample_rows, spread_rows, warn_if_alike
-from ..solvers.threads import in_order
+from ..solvers.sums import in_order
 from ..solvers.together import ahead, remembering
 
 

@@ -23,8 +23,7 @@ from ..rows import Array, Table
 from ..solvers.eigen import upright
 from ..solvers.nearest import nearest
 from ..solvers.starts import sample_rows
-from ..solvers.sums import added, products, tally
-from ..solvers.threads import in_order
+from ..solvers.sums import added, in_order, products, tally
 from .kmeans import KMeans
 from .lgae import check_components
 

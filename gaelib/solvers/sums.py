@@ -4,8 +4,10 @@ A running float32 sum of many rows loses the digits of the last ones.  What lies
 a nearby one by the caller, before it comes here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from itertools import count as numbers
+from typing import Any
 
 import numpy as np
 import torch
@@ -202,6 +204,19 @@ def by_code(
     step = max(WIDE, -(-x.shape[1] // (1 + pools.helpers))) if x.device.type == "cpu" else x.shape[1]
     parts = each(summed, map(slice, range(0, x.shape[1], step), range(step, x.shape[1] + step, step)))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def in_order(f: Callable[[int, Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
+    """``f(i, batch)`` of every batch, in their order; within `shared` several at a time, if ``batches`` has lists.
+
+    Examples
+    --------
+    >>> list(in_order(lambda i, x: i * float(x.sum()), torch.ones(3, 2)))
+    [0.0, 2.0, 4.0]
+    """
+    number = numbers()
+    for some in batches.lists() if hasattr(batches, "lists") else ([batch] for batch in batches):
+        yield from each(lambda pair: f(*pair), [(next(number), batch) for batch in some])
 
 
 def added(found: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
-from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -121,16 +120,3 @@ def each(f: Callable[[A], B], parts: Iterable[A]) -> list[B]:
         if not helper.cancelled():
             helper.result()  # its error, if any
     return found
-
-
-def in_order(f: Callable[[int, A], B], batches: Iterable[A]) -> Iterator[B]:
-    """``f(i, batch)`` of every batch, in their order; within `shared` several at a time, if ``batches`` has lists.
-
-    Examples
-    --------
-    >>> list(in_order(lambda i, x: i * float(x.sum()), torch.ones(3, 2)))
-    [0.0, 2.0, 4.0]
-    """
-    numbers = count()
-    for some in batches.lists() if hasattr(batches, "lists") else ([batch] for batch in batches):
-        yield from each(lambda pair: f(*pair), [(next(numbers), batch) for batch in some])
