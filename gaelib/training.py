@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,9 @@ from .core import ascend
 from .parallel import all_sum, average
 from .progress import progress
 from .solvers.sums import total
+from .solvers.threads import shared
+
+SMALL = 2**24  # weights times rows of a step, up to which threads wait for one another more than they gain
 
 
 def centre_and_scale(data):
@@ -116,7 +120,8 @@ class Epochs:
         """Take the steps; ``history`` gets the objective of every epoch, held out where there is a judge."""
         steps, each, seen = epochs * len(batches), len(batches), []
         params = [part for part in self.module.parameters() if part.requires_grad]
-        with progress(total=epochs, verbose=verbose, unit="epoch") as bar:
+        small = sum(part.numel() for part in params) * batches.size <= SMALL
+        with shared(1) if small else nullcontext(), progress(total=epochs, verbose=verbose, unit="epoch") as bar:
 
             def heard(step, value):
                 seen.append(value)

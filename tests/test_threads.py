@@ -7,7 +7,19 @@ import time
 import numpy as np
 import pytest
 import torch
-from gaelib import LGAE, LLGAE, PPCA, GaussianMixture, KMeans, LogisticRegression, data, deep_image_prior, rows
+from gaelib import (
+    LGAE,
+    LLGAE,
+    PPCA,
+    Autoencoder,
+    GaussianMixture,
+    KMeans,
+    LogisticRegression,
+    data,
+    deep_image_prior,
+    rows,
+    training,
+)
 from gaelib.joints.flats import Flats
 from gaelib.models import regression
 from gaelib.pictures import image_prior
@@ -263,3 +275,22 @@ def test_a_small_picture_is_climbed_for_on_one_thread(threads, monkeypatch):
     assert numbers() == [1, 1] and torch.get_num_threads() == 2
     monkeypatch.setattr(image_prior, "SMALL", 0)
     assert numbers() == [2, 2]
+
+
+def test_a_small_network_learns_on_one_thread(threads, monkeypatch):
+    def numbers():
+        found = []
+
+        class Decoder(torch.nn.Linear):
+            def forward(self, z):
+                if self.training:
+                    found.append(torch.get_num_threads())
+                return super().forward(z)
+
+        decoder = Decoder(2, 3)
+        Autoencoder(2, decoder=decoder, hidden=(4,), max_epochs=1, validation=0, random_state=0).fit(np.eye(3))
+        return set(found)
+
+    assert numbers() == {1} and torch.get_num_threads() == 2
+    monkeypatch.setattr(training, "SMALL", 0)
+    assert numbers() == {2}

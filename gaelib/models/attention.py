@@ -156,6 +156,7 @@ class AttentionAutoencoder(ClassNamePrefixFeaturesOutMixin, Estimator):
     """
 
     _chapter = "family/attention"
+    _small = 2**18
     _moves = "Adam, a batch at a time"
 
     n_components: int = count(16)
