@@ -92,6 +92,7 @@ class CardTable(SphinxDirective):
             f"Measured on one {here['gpu']}, beside {here['threads']} threads of an {here['processor']}, with torch "
             f"{here['torch']}. Fits are of {found['fits'][0]['rows']:,} rows of Fashion-MNIST."
         ]
+        words += dict.fromkeys(row["remark"] for row in found["fits"] if "remark" in row)  # what was mended since
         if tests:
             since = f"; what failed was {tests['since']}" if "since" in tests else ""
             words.append(f"There {tests['passed']:,} tests passed and {failures(tests)} failed{since}.")
