@@ -98,6 +98,8 @@ class CardTable(SphinxDirective):
             words.append(f"There {tests['passed']:,} tests passed and {failures(tests)} failed{since}.")
         if cells:
             words.append(of_notebooks(cells))
+        if spent := found.get("seconds"):
+            words.append(f"All of it took {sum(spent.values()) / 60:.1f} minutes.")
         if epochs := found.get("evidence"):
             card, cpu = (said(each, 1, 5) for each in by_device(epochs, "held-out bound"))
             words.append(f"The VAE learns from {epochs[0]['rows']:,} digits of MNIST. Its bound on held-out ones after "
