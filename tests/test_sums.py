@@ -23,6 +23,7 @@ from gaelib.solvers.sums import added, by_code, by_part, by_row, gram, in_parts,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from torch.utils._python_dispatch import TorchDispatchMode
 
 UNITS = st.sampled_from([1e-12, 1e-6, 1e-3, 1.0, 255.0, 1e6, 1e12])
 OFFSETS = st.sampled_from([0.0, 3.0, 1e3, 1e5])  # in units
@@ -108,6 +109,25 @@ def test_parts_hold_every_row_once_and_add_up(n, K, used, seed):
     assert by_row(found, rows, here, n).equal(torch.stack([k, torch.arange(n)], 1))
     summed = by_part(codes, K, (x[rows] * here[:, :, None]).sum(1))
     assert torch.allclose(summed, by_code(k, K, x), rtol=1e-12, atol=1e-12)
+
+
+def test_many_codes_beside_their_parts_take_bounded_memory(monkeypatch):
+    """Codes times parts are the square of the codes."""
+    monkeypatch.setattr(sums, "ENTRIES", 2**14)
+    k = torch.arange(700).repeat(2)
+    codes, rows, here = in_parts(k, 700)
+
+    class Largest(TorchDispatchMode):
+        found = 0
+
+        def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+            found = f(*args, **(kwargs or {}))
+            self.found = max(self.found, found.numel() if torch.is_tensor(found) else 0)
+            return found
+
+    with Largest() as largest:
+        summed = by_part(codes, 700, (rows[:, :, None] * here[:, :, None]).sum(1))
+    assert torch.equal(summed, by_code(k, 700, torch.arange(1400.0)[:, None])) and largest.found <= 2**14
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

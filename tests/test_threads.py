@@ -107,6 +107,36 @@ def test_who_comes_in_beside_another_gets_the_callers_number_back(threads):
     assert numbers == [2]
 
 
+def test_who_leaves_last_leaves_the_blas_as_it_was():
+    """Whose number all threads share; one who came in beside another has not seen the caller's."""
+
+    def run(*works):
+        workers = [threading.Thread(target=work) for work in works]
+        for thread in workers:
+            thread.start()
+        for thread in workers:
+            thread.join()
+
+    def first():
+        with shared():
+            inside.set()
+            beside.wait()
+        outside.set()
+
+    def second():
+        inside.wait()
+        with shared():
+            beside.set()
+            outside.wait()
+
+    inside, beside, outside, was = threading.Event(), threading.Event(), threading.Event(), []
+    run(lambda: was.append(blas().limit(limits=2)))  # of a thread that has ended: nobody holds the number
+    run(first, second)
+    found = {info["num_threads"] for info in blas().info()}
+    run(was[0].restore_original_limits)
+    assert found == {2} and not pools.users and not pools.limited
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_child_has_a_crew_of_its_own(threads):

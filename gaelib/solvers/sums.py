@@ -21,7 +21,7 @@ ADDED = 512  # rows added at a time to those of their codes: in float64 a core's
 WIDE = 256  # columns, at least, of what a thread adds
 LONG = 4096  # rows of a symmetric product, whose (D, D) numbers are many to turn into float64
 BAND, SIDE = 64, 2**23  # rows of such products that are added at a time, and entries of those that wait for it
-ENTRIES = 2**25  # of the products of parts that a GPU finds at once: it waits for each call, not for numbers
+ENTRIES = 2**25  # that a GPU finds at once, of products of parts or beside all codes: it waits for each call
 
 
 def total(x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def by_row(found: Tensor, rows: Tensor, here: Tensor, n: int) -> Tensor:
 
 
 def by_part(codes: Tensor, count: int, sums: Tensor) -> Tensor:
-    """The sums of parts, (m, X), added code by code: (count, X) float64.
+    """The sums of parts, (m, X), added code by code, in the same order every time: (count, X) float64.
 
     Examples
     --------
@@ -131,7 +131,8 @@ def by_part(codes: Tensor, count: int, sums: Tensor) -> Tensor:
     tensor([[1.],
             [6.]], dtype=torch.float64)
     """
-    return (codes == torch.arange(count, device=codes.device)[:, None]).double() @ sums.double()
+    sums, some = sums.double(), torch.arange(count, device=codes.device).split(max(1, ENTRIES // len(codes)))
+    return torch.cat([(codes == here[:, None]).double() @ sums for here in some])
 
 
 def rows_at_once(x: Tensor) -> int:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
@@ -41,6 +41,7 @@ class Pools:
 
     def __init__(self):
         self.lock, self.own, self.users, self.threads = threading.Lock(), threading.local(), 0, 1
+        self.limited = False
 
     @property
     def small(self) -> bool:
@@ -63,8 +64,10 @@ class Pools:
                 self.threads = torch.get_num_threads()
             self.users += 1
             threads = self.threads
+            # The BLAS has one number for all: who read it while another holds it down would later put that back.
+            mine, self.limited = not self.limited, True
         try:
-            with blas().limit(limits=1):
+            with blas().limit(limits=1) if mine else nullcontext():
                 self.own.helpers = (threads if most is None else min(threads, most)) - 1
                 torch.set_num_threads(1)
                 yield
@@ -73,6 +76,7 @@ class Pools:
             vars(self.own).clear()
             with self.lock:
                 self.users -= 1
+                self.limited &= not mine
 
     def help(self, work: Callable[[], None]) -> None:
         """Of a thread of the crew, whose numbers stay at one."""
